@@ -1,0 +1,34 @@
+use parlor_net::{PeerId, signalling::CallKind};
+
+use crate::settings::Settings;
+
+/// What a person, or a script, asks the engine to do. Commands that make no sense any more (the call is over, the
+/// person is gone) are ignored or answered with a [`super::Notice`]; they are never an error.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// The person's name, as typed; becomes known to others. Validated again by the engine.
+    SetName(String),
+    /// Invite somebody. If they are calling us, this is accepting.
+    Call {
+        /// Whom.
+        peer: PeerId,
+        /// With a picture or without.
+        kind: CallKind,
+    },
+    /// Accept the invitation that rings.
+    Accept,
+    /// Decline the invitation that rings.
+    Decline,
+    /// Leave the call, or take the invitation back.
+    HangUp,
+    /// The own camera on or off, in this call.
+    SetCamera(bool),
+    /// The own microphone on or off, in this call.
+    SetMicrophone(bool),
+    /// Keep and use new settings.
+    SetSettings(Box<Settings>),
+    /// Look for cameras, microphones and loudspeakers again.
+    RefreshDevices,
+    /// Stop: end the call, say goodbye, save.
+    Quit,
+}

@@ -1,0 +1,126 @@
+use parlor_media::{DeviceProblem, Path};
+use parlor_net::{CallId, OfflineReason, PeerId, Via, signalling::CallKind};
+
+/// Something that happened, to be said once (the window shows a line, the headless app prints an event).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Notice {
+    /// The network is ready.
+    Ready {
+        /// The addresses that are listened on.
+        listen: Vec<String>,
+    },
+    /// Somebody came online.
+    PeerOnline {
+        /// Who.
+        peer: PeerId,
+        /// Their name.
+        name: String,
+        /// How they are reached.
+        via: Via,
+    },
+    /// Somebody went offline.
+    PeerOffline {
+        /// Who.
+        peer: PeerId,
+        /// Their name.
+        name: String,
+        /// Why.
+        reason: OfflineReason,
+    },
+    /// Our invitation is on its way.
+    Inviting {
+        /// The call.
+        call: CallId,
+        /// Whom.
+        peer: PeerId,
+    },
+    /// It rings there: the invitation is shown to them.
+    RingingThere {
+        /// The call.
+        call: CallId,
+        /// Whom.
+        peer: PeerId,
+    },
+    /// It rings here: ring, and ask for the person's attention.
+    Incoming {
+        /// The call.
+        call: CallId,
+        /// Who calls.
+        peer: PeerId,
+        /// Their name.
+        name: String,
+        /// With a picture or without.
+        kind: CallKind,
+    },
+    /// The invitation was accepted, there or here.
+    Accepted {
+        /// The call.
+        call: CallId,
+    },
+    /// Media flows.
+    Connected {
+        /// The call.
+        call: CallId,
+        /// The path that media takes.
+        path: Path,
+        /// From acceptance to now, milliseconds.
+        setup_ms: u64,
+    },
+    /// The first remote picture is there.
+    FirstVideoFrame {
+        /// The call.
+        call: CallId,
+        /// From acceptance to now, milliseconds.
+        since_accept_ms: u64,
+    },
+    /// The first remote sound is there.
+    FirstAudio {
+        /// The call.
+        call: CallId,
+        /// From acceptance to now, milliseconds.
+        since_accept_ms: u64,
+    },
+    /// The path broke.
+    Reconnecting {
+        /// The call.
+        call: CallId,
+    },
+    /// The path is back.
+    Reconnected {
+        /// The call.
+        call: CallId,
+    },
+    /// The call is over, or the invitation came to nothing.
+    Ended {
+        /// The call.
+        call: CallId,
+        /// With whom.
+        peer: PeerId,
+        /// Their name.
+        name: String,
+        /// Why.
+        reason: EndReason,
+    },
+    /// Our camera and microphone are closed.
+    DevicesClosed {
+        /// The call that they were open for.
+        call: CallId,
+        /// From the end of the call to now, milliseconds.
+        after_ms: u64,
+    },
+    /// Somebody called while we were in a call, and was told so.
+    MissedWhileBusy {
+        /// Who.
+        peer: PeerId,
+        /// Their name.
+        name: String,
+    },
+    /// A device or file is not as it should be.
+    Device(DeviceProblem),
+    /// Settings, or another file of ours, could not be read or written. The text says which and what to do.
+    Storage(String),
+    /// The network can't do what it should; the text is for the log and for the curious.
+    Network(String),
+}
+
+pub use crate::call::EndReason;

@@ -1,0 +1,155 @@
+use std::time::SystemTime;
+
+use parlor_media::{CameraState, Path, Stats};
+use parlor_net::{CallId, PeerId, Status, Via, signalling::CallKind};
+
+use crate::settings::Settings;
+
+/// Everything that *is*, for whoever draws it. Made anew by the engine after each change; what *happened* comes as
+/// [`super::Notice`]s.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// Who we are.
+    pub me: Me,
+    /// Who is online, sorted by name, then by key.
+    pub people: Vec<PersonView>,
+    /// The call, if there is one.
+    pub call: CallView,
+    /// What can be chosen in the settings.
+    pub devices: Devices,
+    /// The settings in use.
+    pub settings: Settings,
+}
+
+/// Who we are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Me {
+    /// Our key's hash.
+    pub peer: PeerId,
+    /// Our name; `None` until it was typed once.
+    pub name: Option<String>,
+    /// The network can be used.
+    pub online: bool,
+}
+
+/// Somebody who is online.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PersonView {
+    /// Their key's hash. The fingerprint and colour that tell namesakes apart are derived from it.
+    pub peer: PeerId,
+    /// Their name.
+    pub name: String,
+    /// Somebody else here, or we, have the same name: show the fingerprint.
+    pub has_namesake: bool,
+    /// Free or in a call.
+    pub status: Status,
+    /// How they are reached.
+    pub via: Via,
+}
+
+/// The one call, as the person sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CallView {
+    /// No call.
+    Idle,
+    /// We are calling.
+    Outgoing {
+        /// The call.
+        call: CallId,
+        /// Whom.
+        peer: PeerId,
+        /// Their name.
+        name: String,
+        /// With a picture or without.
+        kind: CallKind,
+        /// It rings there; otherwise the invitation is still on its way.
+        ringing: bool,
+    },
+    /// Somebody is calling us.
+    Incoming {
+        /// The call.
+        call: CallId,
+        /// Who.
+        peer: PeerId,
+        /// Their name.
+        name: String,
+        /// With a picture or without.
+        kind: CallKind,
+    },
+    /// Accepted; the connection is being made.
+    Connecting(ActiveCall),
+    /// Talking.
+    Connected {
+        /// The call.
+        active: ActiveCall,
+        /// When the media came up.
+        since: SystemTime,
+        /// The path that media takes.
+        path: Path,
+        /// The newest figures.
+        stats: Box<Stats>,
+        /// How it feels.
+        quality: Quality,
+    },
+    /// The path broke; trying to restore it.
+    Reconnecting {
+        /// The call.
+        active: ActiveCall,
+        /// When the media first came up.
+        since: SystemTime,
+    },
+}
+
+/// What an accepted call is made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ActiveCall {
+    /// The call.
+    pub call: CallId,
+    /// With whom.
+    pub peer: PeerId,
+    /// Their name.
+    pub name: String,
+    /// With a picture or without.
+    pub kind: CallKind,
+    /// What we send.
+    pub ours: Sending,
+    /// What they say that they send.
+    pub theirs: Sending,
+    /// What our camera does.
+    pub camera: CameraState,
+}
+
+/// Which media somebody sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sending {
+    /// A picture.
+    pub camera: bool,
+    /// A voice.
+    pub microphone: bool,
+}
+
+/// How a call feels, judged from loss, delay and frame rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Quality {
+    /// Not known yet.
+    Unknown,
+    /// As if in the same room.
+    Good,
+    /// Noticeably disturbed.
+    Fair,
+    /// Hard to talk.
+    Poor,
+}
+
+/// What can be chosen in the settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Devices {
+    /// Cameras.
+    pub cameras: Vec<Device>,
+    /// Microphones, without the monitors of loudspeakers.
+    pub microphones: Vec<Device>,
+    /// Loudspeakers.
+    pub speakers: Vec<Device>,
+}
+
+pub use parlor_media::Device;

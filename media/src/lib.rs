@@ -1,0 +1,13 @@
+//! Devices, codecs, RTP and playout: everything between a camera or microphone here and a screen or loudspeaker there.
+//!
+//! `parlor-media` knows nothing of libp2p, of people, or of calls. A [`Session`] is the media of one call: it makes and
+//! takes session descriptions and candidates as opaque strings, and reports through [`SessionEvent`]s.
+
+pub mod frame;
+mod frame_slot;
+pub mod rtp;
+mod source;
+
+pub use frame::{Frame, MediaTime};
+pub use frame_slot::{FrameReceiver, FrameSender, frame_slot};
+pub use source::{AudioSink, AudioSource, ParseSourceError, VideoSink, VideoSource};
