@@ -9,12 +9,16 @@ use crate::Frame;
 
 /// Makes a slot. `wake` is called, on the thread that puts, after every put: it must be quick.
 pub fn frame_slot(wake: impl Fn() + Send + Sync + 'static) -> (FrameSender, FrameReceiver) {
-    let shared = Arc::new(Shared { state: Mutex::new(State::default()), arrived: Condvar::new(), wake: Box::new(wake) });
-    (FrameSender(Arc::clone(&shared)), FrameReceiver(shared))
+    let shared =
+        Arc::new(Shared { state: Mutex::new(State::default()), arrived: Condvar::new(), wake: Box::new(wake) });
+    (FrameSender(Arc::new(OpenEnd(Arc::clone(&shared)))), FrameReceiver(shared))
 }
 
-/// Puts frames in. Dropping it closes the slot.
-pub struct FrameSender(Arc<Shared>);
+/// Puts frames in. Clones share the slot; dropping the last one closes it.
+#[derive(Clone)]
+pub struct FrameSender(Arc<OpenEnd>);
+
+struct OpenEnd(Arc<Shared>);
 
 /// Takes frames out. Clones share the slot: each frame is taken once.
 #[derive(Clone)]
@@ -42,20 +46,21 @@ impl Shared {
 impl FrameSender {
     /// Replaces the newest frame.
     pub fn put(&self, frame: Frame) {
-        let replaced = self.0.lock().newest.replace(frame);
+        let shared = &self.0.0;
+        let replaced = shared.lock().newest.replace(frame);
         drop(replaced);
-        self.0.arrived.notify_one();
-        (self.0.wake)();
+        shared.arrived.notify_one();
+        (shared.wake)();
     }
 
     /// Empties the slot, so that a stopped source leaves no picture behind.
     pub fn clear(&self) {
-        self.0.lock().newest = None;
-        (self.0.wake)();
+        self.0.0.lock().newest = None;
+        (self.0.0.wake)();
     }
 }
 
-impl Drop for FrameSender {
+impl Drop for OpenEnd {
     fn drop(&mut self) {
         self.0.lock().closed = true;
         self.0.arrived.notify_all();

@@ -3,11 +3,18 @@
 //! `parlor-media` knows nothing of libp2p, of people, or of calls. A [`Session`] is the media of one call: it makes and
 //! takes session descriptions and candidates as opaque strings, and reports through [`SessionEvent`]s.
 
+mod devices;
 pub mod frame;
 mod frame_slot;
 pub mod rtp;
+mod session;
 mod source;
 
+pub use devices::Device;
 pub use frame::{Frame, MediaTime};
 pub use frame_slot::{FrameReceiver, FrameSender, frame_slot};
+pub use session::{
+    AudioRecvStats, CameraState, DeviceKind, DeviceProblem, Interfaces, Path, PathKind, Problem, Session,
+    SessionConfig, SessionEvent, SessionEvents, Stats, VideoRecvStats, VideoSendStats,
+};
 pub use source::{AudioSink, AudioSource, ParseSourceError, VideoSink, VideoSource};

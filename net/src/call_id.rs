@@ -68,7 +68,13 @@ mod tests {
 
     #[test]
     fn only_the_canonical_form_is_a_call_id() {
-        for text in ["", "ff", "+0000000000000000000000000000001", "0000000000000000000000000000000G", "ABCDEF00000000000000000000000000"] {
+        for text in [
+            "",
+            "ff",
+            "+0000000000000000000000000000001",
+            "0000000000000000000000000000000G",
+            "ABCDEF00000000000000000000000000",
+        ] {
             assert_eq!(text.parse::<CallId>(), Err(ParseCallIdError), "{text}");
         }
     }
