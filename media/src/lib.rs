@@ -3,6 +3,7 @@
 //! `parlor-media` knows nothing of libp2p, of people, or of calls. A [`Session`] is the media of one call: it makes and
 //! takes session descriptions and candidates as opaque strings, and reports through [`SessionEvent`]s.
 
+pub mod audio;
 mod devices;
 pub mod frame;
 mod frame_slot;
