@@ -7,6 +7,7 @@ pub mod audio;
 mod devices;
 pub mod frame;
 mod frame_slot;
+pub mod playout;
 pub mod rtp;
 mod session;
 mod source;

@@ -1,0 +1,3 @@
+//! When what came in is played. Pure: packets and the time go in, sound and pictures come out.
+
+pub mod audio;

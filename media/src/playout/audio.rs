@@ -1,0 +1,420 @@
+//! The adaptive jitter buffer for voice: packets go in as they arrive, 10 ms of sound come out whenever they are asked
+//! for, and the delay between is as small as the path allows.
+//!
+//! Time is counted in samples at 48 kHz. A packet's *transit* is its arrival minus its timestamp; the smallest transit
+//! of the last seconds is the *base*: the path at its best. The *lag* of what is played is how much later it is than
+//! the base would allow. The lag wanted follows the 96th percentile of the transits ([`delay`]); sound is shortened or
+//! lengthened by whole pitch periods to get there ([`stretch`]), which also absorbs clocks that drift.
+//!
+//! Nothing here reads a clock, and nothing that a peer sends makes it grow or panic.
+
+mod delay;
+mod stretch;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Instant,
+};
+
+use bytes::Bytes;
+use delay::{Delay, Placed};
+
+use crate::{
+    AudioRecvStats,
+    audio::{PIECE, mixer},
+    rtp::IncomingPacket,
+};
+
+/// Turns packets into sound. Opus, and plainer things in tests.
+pub trait Decode {
+    /// How many samples a payload holds; `None` when it is none of this codec's.
+    fn duration(&self, payload: &[u8]) -> Option<usize>;
+    /// The sender pauses after this packet.
+    fn is_pause(&self, payload: &[u8]) -> bool;
+    /// Appends the sound of a packet; false when it can't.
+    fn decode(&mut self, payload: &[u8], out: &mut Vec<f32>) -> bool;
+    /// Appends the last `samples` before `next`, from the copy in it; false when there is none.
+    fn recover(&mut self, next: &[u8], samples: usize, out: &mut Vec<f32>) -> bool;
+    /// Appends `samples` that continue what was decoded last.
+    fn conceal(&mut self, samples: usize, out: &mut Vec<f32>);
+}
+
+/// Packets held at most: 2 s of 20 ms packets. The oldest gives way.
+const MOST_PACKETS: usize = 100;
+
+/// Concealment fades; after so much of it there is silence: 100 ms.
+const MOST_MADE_UP: i64 = 4_800;
+
+/// Lag beyond what is wanted that is jumped over instead of worked off: 300 ms.
+const MOST_EXCESS: i64 = 14_400;
+
+/// Lag beyond what is wanted that is left alone: 10 ms.
+const SLACK: i64 = 480;
+
+/// Lag short of what is wanted that is left alone: 2.5 ms.
+const SHORTFALL: i64 = 120;
+
+/// Pulls over which the smallest lag counts: devices ask in bursts.
+const LAG_WINDOW: usize = 20;
+
+/// Pulls between two changes of tempo.
+const REST: u32 = 3;
+
+/// A step in the waveform is levelled out over so many samples: 2.5 ms.
+const SEAM: usize = 120;
+
+/// Pieces in a second.
+const SECOND: usize = 100;
+
+/// The jitter buffer.
+pub struct AudioPlayout<D> {
+    decoder: D,
+    /// Time zero: the first arrival.
+    origin: Option<Instant>,
+    delay: Delay,
+    packets: BTreeMap<i64, Packet>,
+    state: State,
+    /// Decoded and not yet played.
+    pcm: Vec<f32>,
+    /// The last sample that was appended to `pcm`.
+    last_sample: f32,
+    /// What is appended next does not continue it.
+    seam: bool,
+    /// Samples made up since the last pull.
+    made_up: usize,
+    lags: VecDeque<i64>,
+    pulls_since_stretch: u32,
+    /// Pulls in a row that wanted another tempo and found no place for it.
+    waiting: u32,
+    history: VecDeque<Played>,
+    counts: Counts,
+}
+
+struct Packet {
+    sequence: u16,
+    payload: Bytes,
+    duration: i64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Silence until the first packet at or after `not_before` is due.
+    Idle {
+        not_before: i64,
+        /// The sender said that it pauses (or has not begun), so that the silence is its own.
+        paused: bool,
+    },
+    /// Sound flows.
+    Playing {
+        /// Timestamp after the last sample that was decoded.
+        next: i64,
+        /// Samples made up since, in place of what has not come.
+        made_up: i64,
+        /// Sequence number of the last packet decoded.
+        sequence: u16,
+    },
+}
+
+/// One piece, for the statistics of the last second.
+#[derive(Clone, Copy, Default)]
+struct Played {
+    made_up: usize,
+    energy: f32,
+}
+
+#[derive(Default)]
+struct Counts {
+    packets: u64,
+    fec: u64,
+    late: u64,
+}
+
+impl<D: Decode> AudioPlayout<D> {
+    /// An empty buffer.
+    pub fn new(decoder: D) -> Self {
+        Self {
+            decoder,
+            origin: None,
+            delay: Delay::default(),
+            packets: BTreeMap::new(),
+            state: State::Idle { not_before: i64::MIN, paused: true },
+            pcm: Vec::with_capacity(4 * 5_760),
+            last_sample: 0.0,
+            seam: true,
+            made_up: 0,
+            lags: VecDeque::with_capacity(LAG_WINDOW),
+            pulls_since_stretch: 0,
+            waiting: 0,
+            history: VecDeque::with_capacity(SECOND),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes a packet that arrived.
+    pub fn push(&mut self, packet: IncomingPacket) {
+        let Some(duration) = self.decoder.duration(&packet.payload) else { return };
+        let arrived = self.samples_at(packet.arrived);
+        let timestamp = match self.delay.place(packet.timestamp, arrived) {
+            Placed::At(timestamp) => timestamp,
+            Placed::Restarted(timestamp) => {
+                self.packets.clear();
+                self.lags.clear();
+                self.idle(i64::MIN, true);
+                timestamp
+            }
+            Placed::Suspect => return,
+        };
+        let needed_from = match self.state {
+            State::Idle { not_before, .. } => not_before,
+            State::Playing { next, .. } => next,
+        };
+        if timestamp < needed_from {
+            self.counts.late += 1;
+            return;
+        }
+        let packet = Packet { sequence: packet.sequence, payload: packet.payload, duration: duration as i64 };
+        self.packets.entry(timestamp).or_insert(packet);
+        if self.packets.len() > MOST_PACKETS {
+            self.packets.pop_first();
+        }
+    }
+
+    /// Gives the next 10 ms. `now` never runs backwards.
+    pub fn pull(&mut self, now: Instant, piece: &mut [f32; PIECE]) {
+        let now = self.samples_at(now);
+        self.adapt(now);
+        while self.pcm.len() < PIECE {
+            self.refill(now);
+        }
+        piece.copy_from_slice(&self.pcm[..PIECE]);
+        self.pcm.drain(..PIECE);
+        if self.history.len() == SECOND {
+            self.history.pop_front();
+        }
+        let made_up = std::mem::take(&mut self.made_up);
+        self.history.push_back(Played { made_up, energy: mixer::energy(piece) });
+    }
+
+    /// Sound was decoded.
+    pub fn has_sounded(&self) -> bool {
+        self.counts.packets > 0
+    }
+
+    /// How it does; rates over the last second.
+    pub fn stats(&self) -> AudioRecvStats {
+        let pieces = self.history.len().max(1) as f32;
+        let made_up: usize = self.history.iter().map(|played| played.made_up).sum();
+        let energy = self.history.iter().map(|played| played.energy).sum::<f32>() / pieces;
+        let lag = self.lags.iter().sum::<i64>() as f32 / self.lags.len().max(1) as f32;
+        AudioRecvStats {
+            jitter_buffer_ms: lag / 48.0,
+            concealed: (made_up as f32 / (pieces * PIECE as f32)).min(1.0),
+            packets: self.counts.packets,
+            fec: self.counts.fec,
+            late: self.counts.late,
+            level_dbfs: mixer::dbfs(energy),
+        }
+    }
+
+    /// Samples since the first arrival.
+    fn samples_at(&mut self, time: Instant) -> i64 {
+        let origin = *self.origin.get_or_insert(time);
+        let samples = |duration: std::time::Duration| (duration.as_micros() * 48 / 1_000) as i64;
+        match time.checked_duration_since(origin) {
+            Some(after) => samples(after),
+            None => -samples(origin - time),
+        }
+    }
+
+    /// Brings the lag nearer to what is wanted.
+    fn adapt(&mut self, now: i64) {
+        let State::Playing { next, made_up: 0, .. } = self.state else { return };
+        let lag = now - self.delay.base() - (next - self.pcm.len() as i64);
+        if self.lags.len() == LAG_WINDOW {
+            self.lags.pop_front();
+        }
+        self.lags.push_back(lag);
+        self.pulls_since_stretch += 1;
+        let least = self.lags.iter().copied().min().unwrap_or(lag);
+        let wanted = self.delay.wanted();
+        if least > wanted + MOST_EXCESS {
+            self.jump(now - self.delay.base() - wanted);
+            return;
+        }
+        let too_much = least > wanted + SLACK;
+        let too_little = least < wanted - SHORTFALL && self.lags.len() == LAG_WINDOW;
+        if !too_much && !too_little {
+            self.waiting = 0;
+            return;
+        }
+        if self.pulls_since_stretch < REST {
+            return;
+        }
+        self.waiting += 1;
+        // Whole pitch periods are cut unheard; the longer there was none, the less alike the two sides of a cut need be.
+        let alike = 0.9 - 0.01 * self.waiting as f32;
+        let changed = if too_much {
+            while self.pcm.len() < stretch::ENOUGH && self.decode_next() {}
+            stretch::shorten(&mut self.pcm, (least - wanted) as usize, alike)
+        } else {
+            stretch::lengthen(&mut self.pcm, alike)
+        };
+        if let Some(samples) = changed {
+            for lag in &mut self.lags {
+                *lag += samples;
+            }
+            self.pulls_since_stretch = 0;
+            self.waiting = 0;
+        }
+    }
+
+    /// Throws away what should have been played before `timestamp`.
+    fn jump(&mut self, timestamp: i64) {
+        self.packets = self.packets.split_off(&timestamp);
+        self.pcm.clear();
+        self.lags.clear();
+        self.idle(timestamp, true);
+    }
+
+    /// Appends some sound.
+    fn refill(&mut self, now: i64) {
+        match self.state {
+            State::Idle { not_before, paused } => self.refill_idle(now, not_before, paused),
+            State::Playing { next, made_up, sequence } => self.refill_playing(next, made_up, sequence),
+        }
+    }
+
+    fn refill_idle(&mut self, now: i64, not_before: i64, paused: bool) {
+        let due = now - self.delay.base() - self.delay.wanted();
+        match self.packets.first_key_value() {
+            Some((timestamp, packet)) if *timestamp <= due => {
+                if self.decoder.is_pause(&packet.payload) {
+                    let not_before = not_before.max(timestamp + packet.duration);
+                    self.packets.pop_first();
+                    self.state = State::Idle { not_before, paused: true };
+                    return;
+                }
+                let sequence = packet.sequence.wrapping_sub(1);
+                self.state = State::Playing { next: *timestamp, made_up: 0, sequence };
+                self.seam = true;
+                self.lags.clear();
+                self.decode_next();
+            }
+            _ => {
+                let missing = PIECE - self.pcm.len();
+                self.append(&[0.0; PIECE][..missing], if paused { 0 } else { missing });
+            }
+        }
+    }
+
+    fn refill_playing(&mut self, next: i64, made_up: i64, sequence: u16) {
+        let Some((&timestamp, packet)) = self.packets.first_key_value() else {
+            // Late or lost, nobody knows yet. If it still comes it will be played: the lag grows.
+            self.make_up(PIECE as i64);
+            return;
+        };
+        if timestamp <= next {
+            if !self.decode_next() {
+                self.make_up(PIECE as i64);
+            }
+            return;
+        }
+        let missing = timestamp - next - made_up;
+        if packet.sequence == sequence.wrapping_add(1) {
+            // Nothing is lost: the sender was silent.
+            self.pause(next);
+        } else if missing <= 0 {
+            self.state = State::Playing { next: timestamp, made_up: 0, sequence };
+        } else if missing > packet.duration || !self.recover(timestamp, missing) {
+            self.make_up(missing.min(PIECE as i64));
+        }
+    }
+
+    /// Rebuilds the `missing` samples before the packet at `timestamp` from the copy in it.
+    fn recover(&mut self, timestamp: i64, missing: i64) -> bool {
+        let State::Playing { made_up, sequence, .. } = self.state else { return false };
+        let Some(packet) = self.packets.get(&timestamp) else { return false };
+        let mut sound = Vec::with_capacity(packet.duration as usize);
+        if !self.decoder.recover(&packet.payload, packet.duration as usize, &mut sound) {
+            return false;
+        }
+        self.state = State::Playing { next: timestamp, made_up: 0, sequence };
+        self.seam = made_up > 0;
+        let from = sound.len().saturating_sub(missing as usize);
+        self.append(&sound[from..], 0);
+        self.counts.fec += 1;
+        true
+    }
+
+    /// Decodes the packet that is next in time; false when it is not there.
+    fn decode_next(&mut self) -> bool {
+        let State::Playing { next, sequence, .. } = self.state else { return false };
+        let Some(entry) = self.packets.first_entry().filter(|entry| *entry.key() <= next) else { return false };
+        let (timestamp, packet) = entry.remove_entry();
+        let next = timestamp + packet.duration;
+        if self.decoder.is_pause(&packet.payload) {
+            self.pause(next);
+            return true;
+        }
+        let mut sound = Vec::with_capacity(packet.duration as usize);
+        self.state = State::Playing { next, made_up: 0, sequence: packet.sequence };
+        if self.decoder.decode(&packet.payload, &mut sound) {
+            self.counts.packets += 1;
+            self.delay.received(packet.sequence.wrapping_sub(sequence).wrapping_sub(1));
+            self.append(&sound, 0);
+        } else {
+            self.decoder.conceal(packet.duration as usize, &mut sound);
+            self.append(&sound, sound.len());
+        }
+        true
+    }
+
+    /// The sender stopped speaking: what was heard last fades.
+    fn pause(&mut self, not_before: i64) {
+        let mut sound = Vec::with_capacity(PIECE);
+        self.decoder.conceal(PIECE, &mut sound);
+        for (i, sample) in sound.iter_mut().enumerate() {
+            *sample *= 1.0 - i as f32 / PIECE as f32;
+        }
+        self.append(&sound, 0);
+        self.idle(not_before, true);
+    }
+
+    fn idle(&mut self, not_before: i64, paused: bool) {
+        self.state = State::Idle { not_before, paused };
+        self.seam = true;
+    }
+
+    /// Makes up `samples` in place of what is missing, or gives up.
+    fn make_up(&mut self, samples: i64) {
+        let State::Playing { next, made_up, sequence } = self.state else { return };
+        let mut sound = Vec::with_capacity(samples as usize);
+        self.decoder.conceal(samples as usize, &mut sound);
+        self.append(&sound, samples as usize);
+        let made_up = made_up + samples;
+        if made_up < MOST_MADE_UP {
+            self.state = State::Playing { next, made_up, sequence };
+        } else {
+            self.idle(next, false);
+        }
+    }
+
+    /// Appends sound, `made_up` samples of it not the sender's, without a step in the waveform.
+    fn append(&mut self, sound: &[f32], made_up: usize) {
+        let at = self.pcm.len();
+        self.pcm.extend(sound.iter().map(|sample| if sample.is_finite() { sample.clamp(-2.0, 2.0) } else { 0.0 }));
+        let added = &mut self.pcm[at..];
+        if let Some(first) = added.first()
+            && std::mem::take(&mut self.seam)
+        {
+            let step = self.last_sample - first;
+            for (i, sample) in added.iter_mut().take(SEAM).enumerate() {
+                *sample += step * (1.0 - i as f32 / SEAM as f32);
+            }
+        }
+        self.last_sample = self.pcm.last().copied().unwrap_or(0.0);
+        self.made_up += made_up;
+    }
+}
