@@ -4,6 +4,7 @@
 //! takes session descriptions and candidates as opaque strings, and reports through [`SessionEvent`]s.
 
 pub mod audio;
+pub mod codec;
 mod devices;
 pub mod frame;
 mod frame_slot;

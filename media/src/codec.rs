@@ -1,0 +1,3 @@
+//! Codecs: sound and pictures to packets, and back.
+
+pub mod opus;

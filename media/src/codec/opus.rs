@@ -1,0 +1,261 @@
+//! Opus (RFC 6716) for voice: 48 kHz mono, 20 ms packets, in-band forward error correction.
+//!
+//! The crate `opus` reaches everything that is used here. What it doesn't reach is the decoder's complexity, and with
+//! it libopus' neural concealment (deep PLC, decoder complexity 5 and up) and deep redundancy (DRED): these need the
+//! crate `opusic-c`, over the same libopus, and pay off where losses come in bursts of three packets and more.
+
+use bytes::Bytes;
+use opus::{Application, Bitrate, Channels, Signal};
+
+use crate::{audio::SAMPLE_RATE, playout::audio::Decode, rtp::PathReport};
+
+/// Samples in a packet: 20 ms.
+pub const PACKET: usize = 960;
+
+/// The longest packet that Opus knows: 120 ms.
+const LONGEST: usize = 5_760;
+
+/// More than any packet of 20 ms takes (RFC 6716, section 3.2.1).
+const LARGEST: usize = 1_275;
+
+/// What FEC prepares for, at least: below, the encoder hardly spends bits on it, and the first losses of a call come
+/// before the first report.
+const LEAST_LOSS_PERCENT: i32 = 10;
+
+/// More would leave too little for the voice itself.
+const MOST_LOSS_PERCENT: i32 = 30;
+
+/// Bits per second on a clean path.
+const BITRATE: i32 = 32_000;
+
+/// Encodes a voice.
+pub struct Encoder {
+    inner: opus::Encoder,
+    buffer: Box<[u8; LARGEST]>,
+    /// Loss that the encoder prepares for, percent, as a slowly falling maximum.
+    loss_percent: f32,
+    toc: u8,
+}
+
+impl Encoder {
+    /// Sets up an encoder.
+    pub fn new() -> Result<Self, opus::Error> {
+        let mut inner = opus::Encoder::new(SAMPLE_RATE, Channels::Mono, Application::Voip)?;
+        inner.set_bitrate(Bitrate::Bits(BITRATE))?;
+        inner.set_signal(Signal::Voice)?;
+        inner.set_inband_fec(true)?;
+        inner.set_packet_loss_perc(LEAST_LOSS_PERCENT)?;
+        // A fullband 20 ms hybrid frame, until the encoder has chosen.
+        Ok(Self { inner, buffer: Box::new([0; LARGEST]), loss_percent: 0.0, toc: 0x78 })
+    }
+
+    /// Encodes 20 ms.
+    pub fn encode(&mut self, samples: &[f32; PACKET]) -> Result<Bytes, opus::Error> {
+        let len = self.inner.encode_float(samples, &mut self.buffer[..])?;
+        if let Some(toc) = self.buffer[..len].first() {
+            self.toc = *toc;
+        }
+        Ok(Bytes::copy_from_slice(&self.buffer[..len]))
+    }
+
+    /// A packet without sound: the sender pauses, nothing is lost (RFC 6716, section 3.4, discontinuous transmission).
+    pub fn pause(&self) -> Bytes {
+        // The frame count code in the last two bits: one frame, of no bytes.
+        Bytes::copy_from_slice(&[self.toc & 0xfc])
+    }
+
+    /// Forgets the sound before a pause.
+    pub fn reset(&mut self) -> Result<(), opus::Error> {
+        self.inner.reset_state()
+    }
+
+    /// Follows what the far end says: at once when losses grow, slowly when they shrink, for they come in spells.
+    pub fn adapt(&mut self, report: PathReport) -> Result<(), opus::Error> {
+        let reported = if report.loss.is_finite() { report.loss.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
+        self.loss_percent = reported.max(0.8 * self.loss_percent);
+        let percent = (self.loss_percent.round() as i32).clamp(LEAST_LOSS_PERCENT, MOST_LOSS_PERCENT);
+        // The copies in the next packet take their bits from the voice: give some back.
+        let bitrate = match percent {
+            ..=10 => BITRATE,
+            11..=20 => 40_000,
+            _ => 48_000,
+        };
+        self.inner.set_packet_loss_perc(percent)?;
+        self.inner.set_bitrate(Bitrate::Bits(bitrate))
+    }
+}
+
+/// Decodes a voice, and makes up for what is missing.
+pub struct Decoder {
+    inner: opus::Decoder,
+    buffer: Box<[f32; LONGEST]>,
+}
+
+impl Decoder {
+    /// Sets up a decoder.
+    pub fn new() -> Result<Self, opus::Error> {
+        Ok(Self { inner: opus::Decoder::new(SAMPLE_RATE, Channels::Mono)?, buffer: Box::new([0.0; LONGEST]) })
+    }
+
+    fn run(&mut self, payload: &[u8], samples: usize, fec: bool, out: &mut Vec<f32>) -> bool {
+        let buffer = &mut self.buffer[..samples.min(LONGEST)];
+        match self.inner.decode_float(payload, buffer, fec) {
+            Ok(len) => {
+                out.extend_from_slice(&buffer[..len]);
+                true
+            }
+            Err(error) => {
+                tracing::trace!(%error, "undecodable");
+                false
+            }
+        }
+    }
+}
+
+impl Decode for Decoder {
+    fn duration(&self, payload: &[u8]) -> Option<usize> {
+        if payload.is_empty() {
+            return None;
+        }
+        opus::packet::get_nb_samples(payload, SAMPLE_RATE).ok().filter(|samples| (1..=LONGEST).contains(samples))
+    }
+
+    fn is_pause(&self, payload: &[u8]) -> bool {
+        // RFC 6716, section 3.4: at most the table-of-contents byte and a frame count.
+        payload.len() <= 2
+    }
+
+    fn decode(&mut self, payload: &[u8], out: &mut Vec<f32>) -> bool {
+        self.run(payload, LONGEST, false, out)
+    }
+
+    fn recover(&mut self, next: &[u8], samples: usize, out: &mut Vec<f32>) -> bool {
+        holds_copy(next) && self.run(next, samples, true, out)
+    }
+
+    fn conceal(&mut self, samples: usize, out: &mut Vec<f32>) {
+        let before = out.len();
+        // An empty payload asks for concealment; libopus makes it in steps of 2.5 ms.
+        self.run(&[], samples.next_multiple_of(120), false, out);
+        out.resize(before + samples, 0.0);
+    }
+}
+
+/// Whether a packet carries a low-bit-rate copy of the one before it (RFC 6716, section 4.2.4).
+fn holds_copy(payload: &[u8]) -> bool {
+    let Some(toc) = payload.first() else { return false };
+    // Configurations 16 and up are CELT alone, which has no copies (section 3.1, table 2).
+    if toc >> 3 >= 16 {
+        return false;
+    }
+    let Ok(packet) = opus::packet::parse(payload) else { return false };
+    let frame_samples = opus::packet::get_samples_per_frame(payload, SAMPLE_RATE).unwrap_or(0);
+    let silk_frames = (frame_samples / PACKET).max(1);
+    // One voice activity bit for each SILK frame of 20 ms, then the bit that is asked for.
+    packet.frames.first().and_then(|frame| frame.first()).is_some_and(|byte| byte >> (7 - silk_frames) & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::mixer::tests::{level_at, sine};
+
+    /// Something with the pitch, harmonics and syllables of a voice.
+    fn voice(samples: usize) -> Vec<f32> {
+        let mut out = vec![0.0; samples];
+        for harmonic in 1..12 {
+            for (to, from) in
+                out.iter_mut().zip(sine(140.0 * harmonic as f32, SAMPLE_RATE, samples, 0.3 / harmonic as f32))
+            {
+                *to += from;
+            }
+        }
+        let syllables = sine(2.0, SAMPLE_RATE, samples, 0.5);
+        out.iter_mut().zip(syllables).for_each(|(to, envelope)| *to *= 0.5 + envelope);
+        out
+    }
+
+    fn packets(sound: &[f32], encoder: &mut Encoder) -> Vec<Bytes> {
+        sound.chunks_exact(PACKET).map(|samples| encoder.encode(samples.try_into().unwrap()).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_tone_survives_the_round_trip_at_its_level() {
+        let packets = packets(&sine(440.0, SAMPLE_RATE, 96_000, 0.5), &mut Encoder::new().unwrap());
+        let mut decoder = Decoder::new().unwrap();
+        let mut out = Vec::new();
+        for packet in &packets {
+            assert_eq!(decoder.duration(packet), Some(PACKET));
+            assert!(decoder.decode(packet, &mut out));
+        }
+        assert_eq!(out.len(), 96_000);
+        let tone = level_at(440.0, SAMPLE_RATE, &out[24_000..72_000]);
+        assert!((tone - 0.5).abs() < 0.03, "{tone}");
+        let all = crate::audio::mixer::energy(&out[24_000..72_000]);
+        let noise = (all - tone * tone / 2.0).max(1e-9);
+        let snr_db = 10.0 * (tone * tone / 2.0 / noise).log10();
+        assert!(snr_db > 20.0, "{snr_db} dB");
+        let bytes: usize = packets.iter().map(Bytes::len).sum();
+        assert!((20_000..=40_000).contains(&(bytes * 8 / 2)), "{} bit/s", bytes * 8 / 2);
+    }
+
+    #[test]
+    fn a_lost_packet_comes_back_from_the_one_after_it() {
+        let sound = voice(96_000);
+        let packets = packets(&sound, &mut Encoder::new().unwrap());
+        let lost = 40;
+        let whole = decode_all(&packets, |_, decoder, out, packet| assert!(decoder.decode(packet, out)));
+        let concealed = decode_all(&packets, |i, decoder, out, packet| match i {
+            _ if i == lost => decoder.conceal(PACKET, out),
+            _ => assert!(decoder.decode(packet, out)),
+        });
+        let recovered = decode_all(&packets, |i, decoder, out, packet| match i {
+            _ if i == lost => assert!(decoder.recover(&packets[lost + 1], PACKET, out)),
+            _ => assert!(decoder.decode(packet, out)),
+        });
+        let span = lost * PACKET..(lost + 1) * PACKET;
+        let error =
+            |other: &[f32]| -> f32 { span.clone().map(|i| (whole[i] - other[i]).powi(2)).sum::<f32>() / PACKET as f32 };
+        assert!(error(&recovered) < error(&concealed), "{} {}", error(&recovered), error(&concealed));
+    }
+
+    fn decode_all(packets: &[Bytes], mut step: impl FnMut(usize, &mut Decoder, &mut Vec<f32>, &[u8])) -> Vec<f32> {
+        let mut decoder = Decoder::new().unwrap();
+        let mut out = Vec::new();
+        for (i, packet) in packets.iter().enumerate() {
+            step(i, &mut decoder, &mut out, packet);
+        }
+        out
+    }
+
+    #[test]
+    fn a_pause_is_a_packet_that_every_decoder_understands() {
+        let mut encoder = Encoder::new().unwrap();
+        let mut decoder = Decoder::new().unwrap();
+        let mut out = Vec::new();
+        for packet in packets(&voice(9_600), &mut encoder) {
+            assert!(!decoder.is_pause(&packet));
+            decoder.decode(&packet, &mut out);
+        }
+        let pause = encoder.pause();
+        assert!(decoder.is_pause(&pause));
+        assert_eq!(decoder.duration(&pause), Some(PACKET));
+        assert!(decoder.decode(&pause, &mut out));
+    }
+
+    #[test]
+    fn fec_and_bitrate_follow_the_reports_and_calm_down_slowly() {
+        let mut encoder = Encoder::new().unwrap();
+        let report = |loss| PathReport { loss, ..PathReport::default() };
+        encoder.adapt(report(0.25)).unwrap();
+        assert_eq!(encoder.inner.get_packet_loss_perc().unwrap(), 25);
+        assert_eq!(encoder.inner.get_bitrate().unwrap(), Bitrate::Bits(48_000));
+        encoder.adapt(report(0.0)).unwrap();
+        assert_eq!(encoder.inner.get_packet_loss_perc().unwrap(), 20);
+        for _ in 0..10 {
+            encoder.adapt(report(f32::NAN)).unwrap();
+        }
+        assert_eq!(encoder.inner.get_packet_loss_perc().unwrap(), LEAST_LOSS_PERCENT);
+        assert_eq!(encoder.inner.get_bitrate().unwrap(), Bitrate::Bits(BITRATE));
+    }
+}
