@@ -8,6 +8,7 @@ pub mod codec;
 mod devices;
 pub mod frame;
 mod frame_slot;
+pub mod pipeline;
 pub mod playout;
 pub mod rtp;
 mod session;

@@ -1,0 +1,155 @@
+//! The sound of one call: microphone to packets, and packets to loudspeaker, on one thread each.
+//!
+//! ```text
+//! microphone -> ring -> [voice-send] 10 ms pieces -> Opus -> packets
+//! packets -> [voice-receive] jitter buffer, Opus -> mixer -> ring -> loudspeaker
+//! ```
+//! The threads never wait for the network or for a device: a full channel drops packets, a missing device is silence.
+
+mod receive;
+mod send;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
+    thread::{self, JoinHandle},
+};
+
+use tokio::sync::mpsc::Sender;
+
+use crate::{
+    AudioRecvStats, AudioSink, AudioSource, DeviceKind, DeviceProblem, Problem,
+    rtp::{IncomingPacket, OutgoingPacket, PathReport},
+};
+
+/// What happens to the sound of a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VoiceEvent {
+    /// The first remote sound was decoded.
+    FirstSound,
+    /// Something about a device or file; the call goes on.
+    Problem(DeviceProblem),
+}
+
+/// The sound of one call. Dropping it stops both threads, closes the devices, and waits for that (bounded: a sound
+/// server that does not answer is left behind).
+pub struct Voice {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What the owner and the threads tell each other. Locked for moments, never in a device's callback.
+#[derive(Default)]
+struct Shared {
+    wishes: Mutex<Wishes>,
+    stats: Mutex<AudioRecvStats>,
+}
+
+/// What the owner wants. The newest counts.
+#[derive(Clone, Copy, Default)]
+struct Wishes {
+    stop: bool,
+    muted: bool,
+    report: Option<PathReport>,
+}
+
+impl Shared {
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        // No code panics while it holds these locks, so a poisoned state is still a whole one.
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stats(&self) -> MutexGuard<'_, AudioRecvStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Voice {
+    /// Starts to capture, send, receive and play. Returns at once: devices open in the background. A full `outgoing`
+    /// drops packets; `on_event` is called on audio and device threads and must be quick.
+    pub fn open(
+        microphone: &AudioSource,
+        speaker: &AudioSink,
+        outgoing: Sender<OutgoingPacket>,
+        incoming: Receiver<IncomingPacket>,
+        on_event: impl Fn(VoiceEvent) + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared::default());
+        let on_event: OnEvent = Arc::new(on_event);
+        let (microphone, speaker) = (microphone.clone(), speaker.clone());
+        let send = {
+            let (shared, on_event) = (Arc::clone(&shared), Arc::clone(&on_event));
+            spawn("voice-send", DeviceKind::Microphone, &on_event.clone(), move || {
+                send::run(&microphone, &outgoing, &shared, &on_event)
+            })
+        };
+        let receive = {
+            let (shared, on_event) = (Arc::clone(&shared), Arc::clone(&on_event));
+            spawn("voice-receive", DeviceKind::Speaker, &on_event.clone(), move || {
+                receive::run(&speaker, &incoming, &shared, &on_event)
+            })
+        };
+        Self { shared, threads: [send, receive].into_iter().flatten().collect() }
+    }
+
+    /// Stops or resumes sending. The microphone stays open, so that resuming is immediate.
+    pub fn set_muted(&self, muted: bool) {
+        self.shared.wishes().muted = muted;
+    }
+
+    /// What the far end says of what we send: error correction and bitrate follow it.
+    pub fn report(&self, report: PathReport) {
+        self.shared.wishes().report = Some(report);
+    }
+
+    /// How receiving does; brought up to date ten times a second.
+    pub fn stats(&self) -> AudioRecvStats {
+        self.shared.stats().clone()
+    }
+}
+
+impl Drop for Voice {
+    fn drop(&mut self) {
+        self.shared.wishes().stop = true;
+        for thread in &self.threads {
+            thread.thread().unpark();
+        }
+        for thread in self.threads.drain(..) {
+            // A panic inside was caught and told.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl std::fmt::Debug for Voice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Voice")
+    }
+}
+
+type OnEvent = Arc<dyn Fn(VoiceEvent) + Send + Sync>;
+
+/// Starts a thread whose panic or failure becomes an event.
+fn spawn(
+    name: &'static str,
+    device: DeviceKind,
+    on_event: &OnEvent,
+    work: impl FnOnce() -> Result<(), opus::Error> + Send + 'static,
+) -> Option<JoinHandle<()>> {
+    let failed = {
+        let on_event = Arc::clone(on_event);
+        move |detail: String| {
+            on_event(VoiceEvent::Problem(DeviceProblem { device, problem: Problem::Failed, detail }));
+        }
+    };
+    let report = failed.clone();
+    let thread =
+        thread::Builder::new().name(name.to_owned()).spawn(move || match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => report(format!("Opus: {error}")),
+            Err(_) => report(format!("{name} panicked")),
+        });
+    thread.map_err(|error| failed(format!("no thread for {name}: {error}"))).ok()
+}

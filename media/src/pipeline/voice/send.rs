@@ -1,0 +1,244 @@
+//! Microphone to packets.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::mpsc::Sender;
+
+use super::{OnEvent, Shared, VoiceEvent};
+use crate::{
+    AudioSource,
+    audio::{
+        PIECE, Piece,
+        capture::{Capture, Captured},
+        clock, mixer,
+    },
+    codec::opus::{Encoder, PACKET},
+    rtp::{OutgoingPacket, PathReport},
+};
+
+pub(super) fn run(
+    microphone: &AudioSource,
+    outgoing: &Sender<OutgoingPacket>,
+    shared: &Shared,
+    on_event: &OnEvent,
+) -> Result<(), opus::Error> {
+    let mut sender = VoiceSender::new(rand::random(), rand::random(), WallClock::new())?;
+    let on_event = Arc::clone(on_event);
+    let mut capture = Capture::open(microphone, move |problem| on_event(VoiceEvent::Problem(problem)));
+    let mut piece: Piece = [0.0; PIECE];
+    loop {
+        let captured = capture.read(&mut piece);
+        let (stop, muted, report) = {
+            let mut wishes = shared.wishes();
+            (wishes.stop, wishes.muted, wishes.report.take())
+        };
+        if stop {
+            return Ok(());
+        }
+        if let Some(report) = report {
+            sender.report(report)?;
+        }
+        if let Some(packet) = sender.take(&piece, captured, muted)?
+            && outgoing.try_send(packet).is_err()
+        {
+            // The transport is stuck or gone: sound that waits is worth nothing.
+            tracing::trace!("a voice packet was dropped");
+        }
+    }
+}
+
+/// Unix time at an `Instant`. Read once: a clock that steps during a call shall not bend the media's time.
+#[derive(Clone, Copy)]
+pub(super) struct WallClock {
+    at: Instant,
+    unix_us: u64,
+}
+
+impl WallClock {
+    #[expect(clippy::disallowed_methods, reason = "the one place where a call's media is tied to Unix time")]
+    fn new() -> Self {
+        let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
+        Self { at: clock::now(), unix_us }
+    }
+
+    fn unix_us(&self, time: Instant) -> u64 {
+        match time.checked_duration_since(self.at) {
+            Some(after) => self.unix_us + after.as_micros() as u64,
+            None => self.unix_us.saturating_sub((self.at - time).as_micros() as u64),
+        }
+    }
+}
+
+/// After the last word before a pause, so many packets say that it is one: any of them may be lost.
+const PAUSE_PACKETS: u8 = 3;
+
+/// Pieces to packets: pure but for the encoder's state.
+pub(super) struct VoiceSender {
+    encoder: Encoder,
+    wall: WallClock,
+    packet: [f32; PACKET],
+    filled: usize,
+    sequence: u16,
+    /// Of the first sample in `packet`.
+    timestamp: u32,
+    activity: Activity,
+}
+
+enum Activity {
+    /// The voice is sent. `first`: nothing was, before.
+    Speaking { first: bool },
+    /// Muted; pause packets still to be sent.
+    Muted { pauses: u8 },
+}
+
+impl VoiceSender {
+    pub(super) fn new(sequence: u16, timestamp: u32, wall: WallClock) -> Result<Self, opus::Error> {
+        Ok(Self {
+            encoder: Encoder::new()?,
+            wall,
+            packet: [0.0; PACKET],
+            filled: 0,
+            sequence,
+            timestamp,
+            activity: Activity::Speaking { first: true },
+        })
+    }
+
+    pub(super) fn report(&mut self, report: PathReport) -> Result<(), opus::Error> {
+        self.encoder.adapt(report)
+    }
+
+    /// Takes 10 ms. Gives a packet for every second piece, unless muted. Timestamps count captured sound, sent or not.
+    pub(super) fn take(
+        &mut self,
+        piece: &Piece,
+        captured: Captured,
+        muted: bool,
+    ) -> Result<Option<OutgoingPacket>, opus::Error> {
+        // A cut inside a packet would put its two halves at wrong times: what is filled goes with what was skipped.
+        if captured.skipped > 0 {
+            let dropped = std::mem::take(&mut self.filled) as u32;
+            self.timestamp = self.timestamp.wrapping_add(captured.skipped).wrapping_add(dropped);
+        }
+        // The place where echo, noise and gain are dealt with: 10 ms at 48 kHz is what that takes.
+        self.packet[self.filled..self.filled + PIECE].copy_from_slice(piece);
+        self.filled += PIECE;
+        if self.filled < PACKET {
+            return Ok(None);
+        }
+        self.filled = 0;
+        let timestamp = self.timestamp;
+        self.timestamp = timestamp.wrapping_add(PACKET as u32);
+        let (marker, level, payload) = match (&mut self.activity, muted) {
+            (Activity::Speaking { first }, false) => {
+                let marker = std::mem::take(first);
+                (marker, level(&self.packet), self.encoder.encode(&self.packet)?)
+            }
+            (Activity::Muted { .. }, false) => {
+                self.encoder.reset()?;
+                fade(&mut self.packet, Fade::In);
+                let payload = self.encoder.encode(&self.packet)?;
+                self.activity = Activity::Speaking { first: false };
+                (true, level(&self.packet), payload)
+            }
+            (Activity::Speaking { .. }, true) => {
+                // The word that was being said ends softly.
+                fade(&mut self.packet, Fade::Out);
+                let payload = self.encoder.encode(&self.packet)?;
+                self.activity = Activity::Muted { pauses: PAUSE_PACKETS };
+                (false, level(&self.packet), payload)
+            }
+            (Activity::Muted { pauses: 0 }, true) => return Ok(None),
+            (Activity::Muted { pauses }, true) => {
+                *pauses -= 1;
+                (false, 127, self.encoder.pause())
+            }
+        };
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        Ok(Some(OutgoingPacket {
+            sequence,
+            timestamp,
+            marker,
+            payload,
+            captured_unix_us: Some(self.wall.unix_us(captured.at)),
+            level: Some(level),
+        }))
+    }
+}
+
+/// RFC 6464, section 3: -dBov, 0 to 127.
+fn level(samples: &[f32]) -> u8 {
+    (-mixer::dbfs(mixer::energy(samples))).round().clamp(0.0, 127.0) as u8
+}
+
+#[derive(Clone, Copy)]
+enum Fade {
+    In,
+    Out,
+}
+
+/// Over 5 ms at the edge that meets the silence; the rest of a packet that fades out is silent already.
+fn fade(packet: &mut [f32; PACKET], direction: Fade) {
+    const EDGE: f32 = 240.0;
+    for (i, sample) in packet.iter_mut().enumerate() {
+        let rising = (i as f32 / EDGE).min(1.0);
+        *sample *= match direction {
+            Fade::In => rising,
+            Fade::Out => 1.0 - rising,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{audio::mixer::tests::sine, codec::opus::Decoder, playout::audio::Decode};
+
+    fn captured(skipped: u32) -> Captured {
+        Captured { at: clock::now(), skipped }
+    }
+
+    fn run(sender: &mut VoiceSender, packets: usize, muted: bool) -> Vec<OutgoingPacket> {
+        let tone = sine(440.0, 48_000, PIECE, 0.5).try_into().unwrap();
+        (0..2 * packets).filter_map(|_| sender.take(&tone, captured(0), muted).unwrap()).collect()
+    }
+
+    #[test]
+    fn sequence_and_timestamp_are_contiguous_and_wrap() {
+        let mut sender = VoiceSender::new(u16::MAX, u32::MAX - 959, WallClock::new()).unwrap();
+        let packets = run(&mut sender, 3, false);
+        assert_eq!(packets.iter().map(|p| p.sequence).collect::<Vec<_>>(), [u16::MAX, 0, 1]);
+        assert_eq!(packets.iter().map(|p| p.timestamp).collect::<Vec<_>>(), [u32::MAX - 959, 0, 960]);
+        assert_eq!(packets.iter().map(|p| p.marker).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(packets[1].level, Some(9), "a sine of amplitude 0.5 is 9 dB below full scale");
+        assert!(packets[0].captured_unix_us > Some(1_700_000_000_000_000));
+    }
+
+    #[test]
+    fn muting_says_that_it_is_a_pause_and_then_sends_nothing() {
+        let mut sender = VoiceSender::new(0, 0, WallClock::new()).unwrap();
+        let decoder = Decoder::new().unwrap();
+        run(&mut sender, 10, false);
+        let muted = run(&mut sender, 50, true);
+        assert_eq!(muted.len(), 4);
+        assert!(!decoder.is_pause(&muted[0].payload));
+        assert!(muted[1..].iter().all(|packet| decoder.is_pause(&packet.payload) && packet.level == Some(127)));
+        let resumed = run(&mut sender, 2, false);
+        assert!(resumed[0].marker && !resumed[1].marker);
+        assert_eq!((resumed[0].sequence, resumed[0].timestamp), (14, 60 * 960));
+    }
+
+    #[test]
+    fn sound_that_the_microphone_lost_is_a_gap_in_time_and_not_in_numbers() {
+        let mut sender = VoiceSender::new(0, 0, WallClock::new()).unwrap();
+        let piece = [0.1; PIECE];
+        assert!(sender.take(&piece, captured(0), false).unwrap().is_none());
+        assert!(sender.take(&piece, captured(4_800), false).unwrap().is_none());
+        let packet = sender.take(&piece, captured(0), false).unwrap().unwrap();
+        assert_eq!((packet.sequence, packet.timestamp), (0, 480 + 4_800));
+    }
+}
