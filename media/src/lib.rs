@@ -4,18 +4,24 @@
 //! takes session descriptions and candidates as opaque strings, and reports through [`SessionEvent`]s.
 
 pub mod audio;
+mod clock;
 pub mod codec;
 mod devices;
 pub mod frame;
+pub mod frame_log;
+pub mod frame_mark;
 mod frame_slot;
 pub mod pipeline;
 pub mod playout;
 pub mod rtp;
 mod session;
 mod source;
+mod stats;
+mod y4m;
 
 pub use devices::Device;
 pub use frame::{Frame, MediaTime};
+pub use frame_log::FrameLog;
 pub use frame_slot::{FrameReceiver, FrameSender, frame_slot};
 pub use session::{
     AudioRecvStats, CameraState, DeviceKind, DeviceProblem, Interfaces, Path, PathKind, Problem, Session,
