@@ -4,6 +4,7 @@
 //! takes session descriptions and candidates as opaque strings, and reports through [`SessionEvent`]s.
 
 pub mod audio;
+pub mod capture;
 mod clock;
 pub mod codec;
 mod devices;
@@ -19,6 +20,7 @@ mod source;
 mod stats;
 mod y4m;
 
+pub use capture::{Camera, CameraEvent, cameras};
 pub use devices::Device;
 pub use frame::{Frame, MediaTime};
 pub use frame_log::FrameLog;

@@ -1,0 +1,121 @@
+//! What cameras give, as I420 of BT.709 and limited range: the one conversion that a frame sees.
+
+use nokhwa::utils::FrameFormat;
+use yuv::{
+    BufferStoreMut, YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvPlanarImageMut, YuvRange,
+    YuvStandardMatrix, bgr_to_yuv420, rgb_to_yuv420, yuv_nv12_to_rgb, yuyv422_to_rgb,
+};
+use zune_jpeg::{
+    JpegDecoder,
+    zune_core::{bytestream::ZCursor, colorspace::ColorSpace, options::DecoderOptions},
+};
+
+use crate::frame::PlanesMut;
+
+/// What can't be converted.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct ConvertError(String);
+
+/// Converts frames. Cameras speak BT.601, at limited range uncompressed and at full range in JPEG, so that the way to
+/// BT.709 leads through RGB: both steps are SIMD, and cost 0.3 ms for 1280 x 720 together.
+#[derive(Default)]
+pub(super) struct Converter {
+    rgb: Vec<u8>,
+}
+
+impl Converter {
+    /// Converts one frame of this size.
+    pub(super) fn convert(
+        &mut self,
+        format: FrameFormat,
+        (width, height): (u32, u32),
+        data: &[u8],
+        planes: PlanesMut<'_>,
+    ) -> Result<(), ConvertError> {
+        let pixels = width as usize * height as usize;
+        let stride = width * 3;
+        let data = match format {
+            FrameFormat::MJPEG => data,
+            FrameFormat::YUYV => prefix(data, width.next_multiple_of(2) as usize * height as usize * 2)?,
+            FrameFormat::NV12 => prefix(data, pixels + 2 * width.div_ceil(2) as usize * height.div_ceil(2) as usize)?,
+            FrameFormat::RAWRGB | FrameFormat::RAWBGR => prefix(data, pixels * 3)?,
+            FrameFormat::GRAY => prefix(data, pixels)?,
+        };
+        if matches!(format, FrameFormat::MJPEG | FrameFormat::YUYV | FrameFormat::NV12) {
+            self.rgb.resize(pixels * 3, 0);
+        }
+        let (range, matrix, mode) = (YuvRange::Limited, YuvStandardMatrix::Bt601, YuvConversionMode::Balanced);
+        match format {
+            FrameFormat::MJPEG => {
+                self.decode_jpeg(data, (width, height))?;
+                to_i420(&self.rgb, (width, height), planes)
+            }
+            FrameFormat::YUYV => {
+                let packed = YuvPackedImage { yuy: data, yuy_stride: width.next_multiple_of(2) * 2, width, height };
+                yuyv422_to_rgb(&packed, &mut self.rgb, stride, range, matrix).map_err(convert_error)?;
+                to_i420(&self.rgb, (width, height), planes)
+            }
+            FrameFormat::NV12 => {
+                let (y_plane, uv_plane) = data.split_at(pixels);
+                let uv_stride = width.next_multiple_of(2);
+                let image = YuvBiPlanarImage { y_plane, y_stride: width, uv_plane, uv_stride, width, height };
+                yuv_nv12_to_rgb(&image, &mut self.rgb, stride, range, matrix, mode).map_err(convert_error)?;
+                to_i420(&self.rgb, (width, height), planes)
+            }
+            FrameFormat::RAWRGB => to_i420(data, (width, height), planes),
+            FrameFormat::RAWBGR => {
+                let matrix = YuvStandardMatrix::Bt709;
+                bgr_to_yuv420(&mut image(planes, width, height), data, stride, range, matrix, mode)
+                    .map_err(convert_error)
+            }
+            FrameFormat::GRAY => {
+                planes.y.copy_from_slice(data);
+                planes.u.fill(128);
+                planes.v.fill(128);
+                Ok(())
+            }
+        }
+    }
+
+    fn decode_jpeg(&mut self, data: &[u8], (width, height): (u32, u32)) -> Result<(), ConvertError> {
+        let options = DecoderOptions::new_fast()
+            .jpeg_set_out_colorspace(ColorSpace::RGB)
+            .set_max_width(width as usize)
+            .set_max_height(height as usize);
+        let mut decoder = JpegDecoder::new_with_options(ZCursor::new(data), options);
+        decoder.decode_headers().map_err(convert_error)?;
+        let info = decoder.info().ok_or_else(|| ConvertError("a JPEG without a size".to_owned()))?;
+        if (u32::from(info.width), u32::from(info.height)) != (width, height) {
+            return Err(ConvertError(format!("a JPEG of {} x {}", info.width, info.height)));
+        }
+        decoder.decode_into(&mut self.rgb).map_err(convert_error)
+    }
+}
+
+fn to_i420(rgb: &[u8], (width, height): (u32, u32), planes: PlanesMut<'_>) -> Result<(), ConvertError> {
+    let (range, matrix, mode) = (YuvRange::Limited, YuvStandardMatrix::Bt709, YuvConversionMode::Balanced);
+    rgb_to_yuv420(&mut image(planes, width, height), rgb, width * 3, range, matrix, mode).map_err(convert_error)
+}
+
+fn image(planes: PlanesMut<'_>, width: u32, height: u32) -> YuvPlanarImageMut<'_, u8> {
+    YuvPlanarImageMut {
+        y_plane: BufferStoreMut::Borrowed(planes.y),
+        y_stride: width,
+        u_plane: BufferStoreMut::Borrowed(planes.u),
+        u_stride: width.div_ceil(2),
+        v_plane: BufferStoreMut::Borrowed(planes.v),
+        v_stride: width.div_ceil(2),
+        width,
+        height,
+    }
+}
+
+/// Drivers give buffers that are longer than the frame, and now and then a short frame.
+fn prefix(data: &[u8], len: usize) -> Result<&[u8], ConvertError> {
+    data.get(..len).ok_or_else(|| ConvertError(format!("a frame of {} bytes instead of {len}", data.len())))
+}
+
+fn convert_error(error: impl std::fmt::Display) -> ConvertError {
+    ConvertError(error.to_string())
+}

@@ -1,0 +1,199 @@
+//! A camera device and the thread that its driver may block.
+
+use std::{
+    convert::Infallible,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError},
+    thread::{self, JoinHandle},
+};
+
+use nokhwa::{
+    Camera, NokhwaError,
+    utils::{CameraFormat, RequestedFormat, RequestedFormatType},
+};
+
+use super::{Message, camera_problem, choice, convert::Converter, listing};
+use crate::{DeviceProblem, Problem, clock, frame::FramePool};
+
+/// Formats that are tried before the camera counts as unusable.
+const ATTEMPTS: usize = 4;
+/// Damaged frames in a row that are left out before the camera counts as unusable.
+const MAX_DAMAGED: u32 = 30;
+
+/// A device in its thread, which tells what happens by [`Message`]s with this device's number.
+pub(super) struct DeviceThread {
+    /// Dropped to stop; nothing is ever sent.
+    stop: Sender<Infallible>,
+    stopping: StoppingDevice,
+}
+
+/// A device that was told to stop.
+pub(super) struct StoppingDevice {
+    thread: JoinHandle<()>,
+}
+
+impl DeviceThread {
+    pub(super) fn spawn(id: Option<String>, number: u64, messages: SyncSender<Message>) -> io::Result<Self> {
+        let (stop, stopped) = mpsc::channel();
+        let thread = thread::Builder::new().name("camera-device".to_owned()).spawn(move || {
+            let streamed = catch_unwind(AssertUnwindSafe(|| stream(id.as_deref(), number, &messages, &stopped)));
+            let problem = match streamed {
+                Ok(Ok(())) => None,
+                Ok(Err(problem)) => Some(problem),
+                Err(_) => Some(camera_problem(Problem::Failed, "the camera library panicked".to_owned())),
+            };
+            // Nobody listens any more if the device was abandoned.
+            let _ = messages.send(Message::Ended(number, problem));
+        })?;
+        Ok(Self { stop, stopping: StoppingDevice { thread } })
+    }
+
+    /// Asks the device to end. It says when it has.
+    pub(super) fn stop(self) -> StoppingDevice {
+        drop(self.stop);
+        self.stopping
+    }
+
+    /// Waits for a device that said it ended.
+    pub(super) fn join(self) {
+        self.stopping.join();
+    }
+}
+
+impl StoppingDevice {
+    /// Waits for a device that said it ended.
+    pub(super) fn join(self) {
+        if self.thread.join().is_err() {
+            tracing::error!("the camera device's thread panicked");
+        }
+    }
+
+    /// Leaves a driver that hangs to a thread that waits for it: no one can end a thread from outside.
+    pub(super) fn abandon(self) {
+        tracing::warn!("the camera's driver hangs: the device stays open until it returns");
+        let reaper = thread::Builder::new().name("camera-reaper".to_owned()).spawn(move || {
+            self.join();
+            tracing::info!("the camera's driver returned: the device is released");
+        });
+        if let Err(error) = reaper {
+            tracing::error!(%error, "no thread to wait for the camera's driver");
+        }
+    }
+}
+
+/// Opens the device and sends frames until it fails or is stopped; released on return.
+fn stream(
+    id: Option<&str>,
+    number: u64,
+    messages: &SyncSender<Message>,
+    stopped: &Receiver<Infallible>,
+) -> Result<(), DeviceProblem> {
+    let is_stopped = || matches!(stopped.try_recv(), Err(TryRecvError::Disconnected));
+    let mut camera = open(id)?;
+    let format = camera.camera_format();
+    let size = (format.width(), format.height());
+    tracing::info!(camera = camera.info().human_name(), %format, "camera opened");
+    let (mut pool, mut converter, mut damaged) = (FramePool::default(), Converter::default(), 0);
+    while !is_stopped() {
+        let data = camera.frame_raw().map_err(|error| lost(&error))?;
+        // Drivers' own timestamps mean start of frame here and end of frame there; arrival means the same everywhere.
+        let now = clock::now();
+        if is_stopped() {
+            break;
+        }
+        let captured = clock::media_time(now);
+        let frame =
+            pool.try_frame(size.0, size.1, captured, |planes| converter.convert(format.format(), size, &data, planes));
+        match frame {
+            Ok(mut frame) => {
+                damaged = 0;
+                frame.captured_unix_us = Some(clock::unix_us_at(now));
+                // Latest wins further on; here a full channel means that nobody has time for this one.
+                let _ = messages.try_send(Message::Frame(number, frame));
+            }
+            Err(error) if damaged < MAX_DAMAGED => {
+                tracing::debug!(%error, "a damaged frame from the camera is left out");
+                damaged += 1;
+            }
+            Err(error) => return Err(camera_problem(Problem::Failed, error.to_string())),
+        }
+    }
+    Ok(())
+}
+
+/// Opens the camera with the best of its formats that works.
+fn open(id: Option<&str>) -> Result<Camera, DeviceProblem> {
+    let missing =
+        || camera_problem(Problem::Missing, format!("no camera {}", id.unwrap_or_default()).trim_end().into());
+    let index = listing::find(id).ok_or_else(missing)?;
+    let any = RequestedFormat::with_formats(RequestedFormatType::None, &choice::FORMATS);
+    let mut camera = Camera::new(index, any).map_err(|error| classify(&error))?;
+    let formats = choice::by_preference(camera.compatible_camera_formats().map_err(|error| classify(&error))?);
+    let mut result = Ok(camera.camera_format());
+    for format in formats.into_iter().take(ATTEMPTS) {
+        result = set_format(&mut camera, format);
+        match &result {
+            Ok(_) => break,
+            Err(error) => tracing::debug!(%error, %format, "the camera refuses a format that it offers"),
+        }
+    }
+    result.and_then(|_| camera.open_stream()).map_err(|error| classify(&error))?;
+    Ok(camera)
+}
+
+/// Sets a format and reads back what the driver made of it.
+fn set_format(camera: &mut Camera, format: CameraFormat) -> Result<CameraFormat, NokhwaError> {
+    let formats = [format.format()];
+    camera.set_camera_requset(RequestedFormat::with_formats(RequestedFormatType::Exact(format), &formats))?;
+    camera.refresh_camera_format()
+}
+
+/// What keeps a camera from opening. The library passes the system's error on as text alone.
+fn classify(error: &NokhwaError) -> DeviceProblem {
+    let detail = error.to_string();
+    let problem = match os_error(&detail) {
+        // EPERM, EACCES
+        Some(1 | 13) => Problem::Denied,
+        // ENOENT, ENXIO, ENODEV
+        Some(2 | 6 | 19) => Problem::Missing,
+        // EBUSY
+        Some(16) => Problem::Busy,
+        _ => Problem::Failed,
+    };
+    camera_problem(problem, detail)
+}
+
+/// A camera that gave frames fails by being unplugged, as a rule.
+fn lost(error: &NokhwaError) -> DeviceProblem {
+    let problem = classify(error);
+    match problem.problem {
+        Problem::Busy | Problem::Denied => problem,
+        Problem::Missing | Problem::Lost | Problem::BadFile | Problem::Failed => {
+            camera_problem(Problem::Lost, problem.detail)
+        }
+    }
+}
+
+/// The number in a text such as `Device or resource busy (os error 16)`.
+fn os_error(text: &str) -> Option<i32> {
+    let (_, rest) = text.split_once("(os error ")?;
+    rest.split_once(')')?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_becomes_what_a_person_can_act_on() {
+        let open =
+            |text: &str| classify(&NokhwaError::OpenDeviceError("0".into(), format!("V4L2 Error: {text}"))).problem;
+        assert_eq!(open("Permission denied (os error 13)"), Problem::Denied);
+        assert_eq!(open("No such file or directory (os error 2)"), Problem::Missing);
+        assert_eq!(open("Device or resource busy (os error 16)"), Problem::Busy);
+        assert_eq!(open("something else"), Problem::Failed);
+        let read = lost(&NokhwaError::ReadFrameError("No such device (os error 19)".into()));
+        assert_eq!(read.problem, Problem::Lost);
+    }
+}
