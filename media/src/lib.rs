@@ -14,6 +14,7 @@ pub mod frame_mark;
 mod frame_slot;
 pub mod pipeline;
 pub mod playout;
+mod rate;
 pub mod rtp;
 mod session;
 mod source;

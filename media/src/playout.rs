@@ -1,3 +1,4 @@
 //! When what came in is played. Pure: packets and the time go in, sound and pictures come out.
 
 pub mod audio;
+pub(crate) mod video;
