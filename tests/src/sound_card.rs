@@ -1,0 +1,197 @@
+//! A sound card without hardware: a PulseAudio server of its own with a microphone that a test can speak into and a
+//! loudspeaker that it can listen to.
+
+use std::{
+    fs,
+    io::Read,
+    path::Path,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use crate::{SOON, now};
+
+const RATE: u32 = 48_000;
+
+/// The card. Unplugged when dropped. Needs Debian's `pulseaudio` and `pulseaudio-utils`.
+#[derive(Debug)]
+pub struct SoundCard {
+    dir: TempDir,
+    processes: Vec<Child>,
+}
+
+/// What came out of the loudspeaker: mono, 48 kHz.
+#[derive(Debug)]
+pub struct Heard(Vec<f32>);
+
+impl SoundCard {
+    /// Plugs one in.
+    ///
+    /// # Panics
+    /// When PulseAudio does not start.
+    #[must_use]
+    pub fn plug_in() -> Self {
+        let mut card =
+            Self { dir: tempfile::tempdir().expect("a temporary directory"), processes: Vec::with_capacity(4) };
+        let sink = |name, channels| {
+            format!("load-module module-null-sink sink_name={name} rate={RATE} channels={channels} format=float32le\n")
+        };
+        let script = format!(
+            "load-module module-native-protocol-unix socket={} auth-anonymous=1\n{}{}\
+             set-default-sink speaker\nset-default-source micfeed.monitor\n",
+            card.path("native"),
+            sink("speaker", 2),
+            sink("micfeed", 1)
+        );
+        fs::write(card.path("default.pa"), script).expect("a script for pulseaudio");
+        fs::create_dir(card.path("run")).expect("a runtime directory");
+        let mut server = Command::new("pulseaudio");
+        server
+            .args(["-n", "-F", &card.path("default.pa"), "--daemonize=no", "--exit-idle-time=-1", "--use-pid-file=no"])
+            .args(["--disallow-exit=1", "--realtime=no", "--high-priority=no"])
+            .arg(format!("--log-target=file:{}", card.path("log")))
+            .env("HOME", card.dir.path())
+            .env("XDG_RUNTIME_DIR", card.path("run"))
+            .env("PULSE_RUNTIME_PATH", card.path("run"))
+            .env("PULSE_STATE_PATH", card.dir.path());
+        card.start(server);
+        card.wait_until_it_answers();
+        // A null sink that nobody plays on runs in blocks of 2 s.
+        for sink in ["speaker", "micfeed"] {
+            card.play(sink, Path::new("/dev/zero"));
+        }
+        card
+    }
+
+    /// The value of `PULSE_SERVER` for who uses the card.
+    #[must_use]
+    pub fn server(&self) -> String {
+        format!("unix:{}", self.path("native"))
+    }
+
+    /// Speaks a tone into the microphone from now on, for half a minute.
+    pub fn hum(&mut self, hertz: f32) {
+        let samples = (0..30 * RATE).map(|n| (n as f32 * hertz / RATE as f32 * std::f32::consts::TAU).sin() * 0.3);
+        let bytes: Vec<u8> = samples.flat_map(f32::to_le_bytes).collect();
+        let file = self.dir.path().join("hum");
+        fs::write(&file, bytes).expect("a sound file");
+        self.play("micfeed", &file);
+    }
+
+    /// Listens to the loudspeaker.
+    #[must_use]
+    pub fn listen(&self, duration: Duration) -> Heard {
+        let mut bytes = vec![0; (duration.as_secs_f32() * RATE as f32) as usize * size_of::<f32>()];
+        let (mut process, mut sound) = self.record();
+        sound.read_exact(&mut bytes).expect("the loudspeaker's monitor");
+        let _gone = process.kill();
+        let _reaped = process.wait();
+        let sample = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("chunks of four"));
+        Heard(bytes.chunks_exact(size_of::<f32>()).map(sample).collect())
+    }
+
+    fn record(&self) -> (Child, ChildStdout) {
+        let mut recorder = self.client("parec");
+        recorder.args(["-d", "speaker.monitor"]).stdout(Stdio::piped());
+        let mut process = recorder.spawn().expect("parec starts");
+        let sound = process.stdout.take().expect("stdout is piped");
+        (process, sound)
+    }
+
+    fn play(&mut self, sink: &str, file: &Path) {
+        let mut player = self.client("pacat");
+        player.args(["--playback", "-d", sink]).stdin(fs::File::open(file).expect("a sound to play"));
+        self.start(player);
+    }
+
+    fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command.args(["--raw", "--format=float32le", "--channels=1", "--rate=48000", "--latency-msec=10"]);
+        command.env("PULSE_SERVER", self.server()).env("HOME", self.dir.path());
+        command
+    }
+
+    fn start(&mut self, mut command: Command) {
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.processes.push(child.unwrap_or_else(|error| panic!("{command:?}: {error}")));
+    }
+
+    fn wait_until_it_answers(&self) {
+        let deadline = now() + SOON;
+        loop {
+            let mut info = Command::new("pactl");
+            info.args(["info"]).env("PULSE_SERVER", self.server()).env("HOME", self.dir.path());
+            if info.output().is_ok_and(|output| output.status.success()) {
+                return;
+            }
+            let log = || fs::read_to_string(self.path("log")).unwrap_or_default();
+            assert!(now() < deadline, "pulseaudio does not answer:\n{}", log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_str().expect("a temporary directory has a plain name").to_owned()
+    }
+}
+
+impl Drop for SoundCard {
+    fn drop(&mut self) {
+        for process in self.processes.iter_mut().rev() {
+            let _gone = process.kill();
+            let _reaped = process.wait();
+        }
+    }
+}
+
+impl Heard {
+    /// The level, root mean square; 1 is full scale.
+    #[must_use]
+    pub fn level(&self) -> f32 {
+        (self.0.iter().map(|sample| sample * sample).sum::<f32>() / self.0.len().max(1) as f32).sqrt()
+    }
+
+    /// Which part of the power is at this frequency (within 10 Hz), by Goertzel's algorithm on pieces of 100 ms.
+    #[must_use]
+    pub fn share_of(&self, hertz: f32) -> f32 {
+        let turn = hertz / RATE as f32 * std::f32::consts::TAU;
+        let (mut at_frequency, mut total) = (0.0, f32::MIN_POSITIVE);
+        for piece in self.0.chunks_exact(RATE as usize / 10) {
+            let (mut last, mut before) = (0.0, 0.0);
+            for sample in piece {
+                (last, before) = (sample + 2.0 * turn.cos() * last - before, last);
+            }
+            let power = last * last + before * before - 2.0 * turn.cos() * last * before;
+            at_frequency += 2.0 * power / piece.len() as f32;
+            total += piece.iter().map(|sample| sample * sample).sum::<f32>();
+        }
+        at_frequency / total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pure_tone_has_all_its_power_at_its_frequency() {
+        let tone = Heard((0..RATE).map(|n| (n as f32 * 660.0 / RATE as f32 * std::f32::consts::TAU).sin()).collect());
+        assert!((tone.level() - 0.707).abs() < 0.01, "{}", tone.level());
+        assert!(tone.share_of(660.0) > 0.95, "{}", tone.share_of(660.0));
+        assert!(tone.share_of(440.0) < 0.01, "{}", tone.share_of(440.0));
+    }
+
+    #[test]
+    fn what_is_played_is_heard() {
+        let mut card = SoundCard::plug_in();
+        let file = card.dir.path().join("tone");
+        let bytes: Vec<u8> =
+            (0..5 * RATE).flat_map(|n| ((n as f32 * 0.05).sin() * 0.5).to_le_bytes()).collect();
+        fs::write(&file, bytes).unwrap();
+        card.play("speaker", &file);
+        let heard = card.listen(Duration::from_secs(2));
+        assert!(heard.level() > 0.1, "{}", heard.level());
+    }
+}
