@@ -99,7 +99,7 @@ impl Picture {
 /// The cells from left to right.
 #[must_use]
 pub fn bits(number: u16) -> [bool; CELLS] {
-    let check = (number >> 8) + (number >> 4 & 15) + (number & 15) + 5 & 15;
+    let check = ((number >> 8) + (number >> 4 & 15) + (number & 15) + 5) & 15;
     let code = 0b10 << 14 | (number & 1023) << 4 | check;
     std::array::from_fn(|cell| code >> (CELLS - 1 - cell) & 1 == 1)
 }

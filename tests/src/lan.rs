@@ -113,8 +113,7 @@ pub struct Wire {
 impl Wire {
     /// The host's port moves to a little switch of its own; the program `wire` carries frames from there to the big one.
     fn lay(host: &Host, impairment: Impairment) -> Self {
-        let (switch, near, far) =
-            (format!("br-{}", host.name), format!("n-{}", host.name), format!("f-{}", host.name));
+        let (switch, near, far) = (format!("br-{}", host.name), format!("n-{}", host.name), format!("f-{}", host.name));
         let mut process = Command::new(binary::helper("wire"))
             .args([&near, &far])
             .stdin(Stdio::piped())

@@ -15,6 +15,8 @@
 //! });
 //! ```
 
+#![expect(clippy::panic, reason = "this serves tests: a panic is how it tells them what is wrong")]
+
 mod binary;
 pub mod clip;
 mod lan;

@@ -187,8 +187,7 @@ mod tests {
     fn what_is_played_is_heard() {
         let mut card = SoundCard::plug_in();
         let file = card.dir.path().join("tone");
-        let bytes: Vec<u8> =
-            (0..5 * RATE).flat_map(|n| ((n as f32 * 0.05).sin() * 0.5).to_le_bytes()).collect();
+        let bytes: Vec<u8> = (0..5 * RATE).flat_map(|n| ((n as f32 * 0.05).sin() * 0.5).to_le_bytes()).collect();
         fs::write(&file, bytes).unwrap();
         card.play("speaker", &file);
         let heard = card.listen(Duration::from_secs(2));

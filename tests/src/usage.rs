@@ -37,7 +37,8 @@ impl Usage {
 /// proc_pid_stat(5): after the command in parentheses, utime and stime are the 12th and 13th field, in ticks of 10 ms.
 fn cpu_s(stat: &str) -> f64 {
     let after_command = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-    let ticks: u64 = after_command.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    let ticks: u64 =
+        after_command.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
     ticks as f64 / 100.0
 }
 

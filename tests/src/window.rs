@@ -68,11 +68,6 @@ impl Screen {
         self.xdotool(&["windowsize", "--sync", window, &width.to_string(), &height.to_string()]);
     }
 
-    /// Has the window closed as by the button in its corner.
-    pub fn close(&self, window: &str) {
-        self.xdotool(&["windowclose", window]);
-    }
-
     /// Asks `xdotool`, and gives what it printed.
     pub fn xdotool(&self, arguments: &[&str]) -> String {
         let output = Command::new("xdotool").args(arguments).env("DISPLAY", &self.display).output();

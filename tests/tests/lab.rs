@@ -1,5 +1,7 @@
 //! The laboratory itself: a network on which nothing works would pass every test of what goes wrong.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
+
 use std::{
     io::{BufRead, BufReader},
     process::Stdio,

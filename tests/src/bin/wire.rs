@@ -127,10 +127,8 @@ fn tap(name: &str) -> anyhow::Result<File> {
     let mut request = InterfaceRequest { name: [0; 16], flags: IFF_TAP | IFF_NO_PI, padding: [0; 22] };
     request.name.get_mut(..name.len()).context("the name is too long")?.copy_from_slice(name.as_bytes());
     #[expect(unsafe_code, reason = "TUNSETIFF has no safe wrapper; it reads and writes one ifreq, which outlives it")]
-    unsafe {
-        rustix::ioctl::ioctl(&file, rustix::ioctl::Updater::<TUNSETIFF, _>::new(&mut request))
-    }
-    .with_context(|| format!("TAP device {name}"))?;
+    unsafe { rustix::ioctl::ioctl(&file, rustix::ioctl::Updater::<TUNSETIFF, _>::new(&mut request)) }
+        .with_context(|| format!("TAP device {name}"))?;
     Ok(file)
 }
 

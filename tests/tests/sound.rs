@@ -1,0 +1,71 @@
+//! The real sound path: through a microphone and a loudspeaker that exist in a sound server only.
+
+use std::time::Duration;
+
+use parlor_tests::{Lan, Peer, SOON, SoundCard, in_lab};
+use serde_json::json;
+
+const ANNS_PITCH: f32 = 450.0;
+const BOBS_PITCH: f32 = 1100.0;
+
+fn with_card(peer: &str, card: &SoundCard) -> parlor_tests::Starting {
+    Peer::named(peer).camera("none").microphone("default").speaker("default").env("PULSE_SERVER", card.server())
+}
+
+#[test]
+fn voices_go_from_microphone_to_loudspeaker_and_nobody_hears_themselves() {
+    in_lab(|| {
+        let lan = Lan::new(2);
+        let (mut anns, mut bobs) = (SoundCard::plug_in(), SoundCard::plug_in());
+        let mut ann = with_card("Ann", &anns).start(&lan[0]);
+        let mut bob = with_card("Bob", &bobs).accepting().start(&lan[1]);
+        ann.expect("peer_online", SOON);
+        ann.tell(&json!({ "do": "call", "peer": bob.id(), "kind": "audio" }));
+        let call = ann.expect("connected", SOON);
+        ann.expect_of(&call, "first_audio", SOON);
+        bob.expect_of(&call, "first_audio", SOON);
+        anns.hum(ANNS_PITCH);
+        bobs.hum(BOBS_PITCH);
+
+        let second = Duration::from_secs(1);
+        let _settling = anns.listen(second);
+        let (at_ann, at_bob) = (anns.listen(2 * second), bobs.listen(2 * second));
+        for (heard, theirs, own) in [(&at_ann, BOBS_PITCH, ANNS_PITCH), (&at_bob, ANNS_PITCH, BOBS_PITCH)] {
+            // 0.3 peak was spoken: 0.21 root mean square.
+            assert!((0.05..0.5).contains(&heard.level()), "level {}", heard.level());
+            assert!(heard.share_of(theirs) > 0.5, "the other's pitch has {} of it", heard.share_of(theirs));
+            assert!(heard.share_of(own) < 0.05, "the own pitch has {} of it", heard.share_of(own));
+        }
+
+        ann.tell(&json!({ "do": "microphone", "on": false }));
+        let _settling = bobs.listen(second);
+        let muted = bobs.listen(second);
+        assert!(muted.level() < 0.01, "muted, but heard at {}", muted.level());
+
+        bob.tell(&json!({ "do": "hangup" }));
+        ann.expect_of(&call, "devices_closed", SOON);
+        let _settling = anns.listen(second);
+        let after = anns.listen(second);
+        assert!(after.level() < 0.001, "after the call something is heard at {}", after.level());
+    });
+}
+
+#[test]
+fn a_sound_server_that_dies_does_not_end_the_call() {
+    in_lab(|| {
+        let lan = Lan::new(2);
+        let card = SoundCard::plug_in();
+        let mut ann = with_card("Ann", &card).start(&lan[0]);
+        let mut bob = Peer::named("Bob").accepting().start(&lan[1]);
+        ann.expect("peer_online", SOON);
+        ann.call(&bob);
+        let call = ann.expect("connected", SOON);
+        ann.expect_of(&call, "first_audio", SOON);
+        drop(card);
+        ann.expect("device", SOON);
+        assert!(ann.so_far("ended").is_empty() && bob.so_far("ended").is_empty());
+        ann.tell(&json!({ "do": "hangup" }));
+        ann.expect_of(&call, "devices_closed", SOON);
+        bob.expect_of(&call, "devices_closed", SOON);
+    });
+}
