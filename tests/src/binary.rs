@@ -21,6 +21,16 @@ pub fn parlor() -> &'static Path {
     BUILT.get_or_init(|| env::var_os(BINARY).map_or_else(build, PathBuf::from))
 }
 
+/// An example of one of the crates.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let _up_to_date = parlor();
+    output_dir().join("examples").join(name)
+}
+
 /// Builds now, and makes `command` (and what it starts) use the result.
 pub(crate) fn hand_over(command: &mut Command) {
     command.env(BINARY, parlor());
@@ -51,7 +61,7 @@ fn build() -> PathBuf {
     if dir.ends_with("release") {
         cargo.args(["--release", "--bins"]);
     } else {
-        cargo.args(["--tests", "--bins"]);
+        cargo.args(["--tests", "--bins", "--examples"]);
     }
     cargo.arg("--target-dir").arg(dir.parent().expect("target/PROFILE has a parent"));
     let status = cargo.status().expect("cargo runs");

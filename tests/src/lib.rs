@@ -26,10 +26,10 @@ mod sound_card;
 pub mod usage;
 mod window;
 
-pub use binary::parlor;
+pub use binary::{example, parlor};
 pub use lan::{Host, Impairment, Lan, Wire};
 pub use peer::{Event, Peer, Starting};
-pub use sandbox::{enter, in_lab};
+pub use sandbox::{in_lab, in_lab_command};
 pub use sound_card::{Heard, SoundCard};
 pub use window::Screen;
 

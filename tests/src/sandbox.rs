@@ -6,7 +6,7 @@ use std::{
     any::type_name,
     env,
     io::Write,
-    process::{Command, ExitCode, Stdio},
+    process::{Command, Stdio},
 };
 
 use crate::binary;
@@ -30,25 +30,12 @@ pub fn in_lab<F: FnOnce()>(body: F) {
         say(&format!("SKIPPED {}: the network lab is not possible here: {why}\n", test_name::<F>()));
         return;
     }
-    let mut command = command();
+    let mut command = in_lab_command();
     command.args([test_name::<F>().as_str(), "--exact", "--include-ignored", "--nocapture"]);
     let output = command.stdin(Stdio::null()).output().expect("unshare runs");
     let report = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "in the lab:\n{report}");
     assert!(report.contains("1 passed"), "the test was not found in its own executable:\n{report}");
-}
-
-/// For a program's `main`: `None` inside the lab; outside, the exit code of this program run again inside.
-pub fn enter() -> Option<ExitCode> {
-    if env::var_os(INSIDE).is_some() {
-        return None;
-    }
-    if let Err(why) = is_possible() {
-        say(&format!("the network lab is not possible here: {why}\n"));
-        return Some(ExitCode::FAILURE);
-    }
-    let status = command().args(env::args_os().skip(1)).status().expect("unshare runs");
-    Some(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }
 
 /// The body's closure is `crate::path::to::test::{{closure}}`. (The thread has the test's name only when libtest runs
@@ -58,8 +45,9 @@ fn test_name<F>() -> String {
     path.split_once("::").map_or(path, |(_, test)| test).to_owned()
 }
 
-/// This executable, inside.
-fn command() -> Command {
+/// This executable, inside, for programs other than tests. Add the arguments that tell it what to do there.
+#[must_use]
+pub fn in_lab_command() -> Command {
     let mut command = unshare();
     command.arg(env::current_exe().expect("a process knows its executable")).env(INSIDE, "1");
     binary::hand_over(&mut command);

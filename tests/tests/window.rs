@@ -1,6 +1,6 @@
 //! The window, on a screen without hardware.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests, outside of #[test]")]
 
 use std::{
     fs,
@@ -85,7 +85,10 @@ fn a_call_is_accepted_with_the_keyboard_and_quitting_hangs_up() {
         let online = ann.expect("peer_online", SOON);
         ann.tell(&serde_json::json!({ "do": "call", "peer": online["peer"] }));
         let call = ann.expect("ringing", SOON);
-        screen.press(&shown, "Return");
+        // The window takes no key for a moment, lest something be accepted that was not seen yet.
+        while ann.next_where("accepted", Duration::from_millis(300), |_| true).is_none() {
+            screen.press(&shown, "Return");
+        }
         ann.expect_of(&call, "connected", SOON);
         ann.expect_of(&call, "first_video_frame", SOON);
         window.terminate();
