@@ -119,15 +119,6 @@ pub struct ActiveCall {
     pub camera: CameraState,
 }
 
-/// Which media somebody sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Sending {
-    /// A picture.
-    pub camera: bool,
-    /// A voice.
-    pub microphone: bool,
-}
-
 /// How a call feels, judged from loss, delay and frame rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Quality {
@@ -153,3 +144,5 @@ pub struct Devices {
 }
 
 pub use parlor_media::Device;
+
+pub use crate::call::Sending;
