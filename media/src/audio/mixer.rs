@@ -38,6 +38,20 @@ pub(crate) mod tests {
         (0..samples).map(|i| ((i as f64 * step).fract() as f32 * TAU).sin() * amplitude).collect()
     }
 
+    /// Something with the pitch, harmonics and syllables of a voice.
+    pub(crate) fn voice(samples: usize) -> Vec<f32> {
+        let mut out = vec![0.0; samples];
+        for harmonic in 1..12 {
+            for (to, from) in out.iter_mut().zip(sine(140.0 * harmonic as f32, 48_000, samples, 0.3 / harmonic as f32))
+            {
+                *to += from;
+            }
+        }
+        let syllables = sine(2.0, 48_000, samples, 0.5);
+        out.iter_mut().zip(syllables).for_each(|(to, envelope)| *to *= 0.5 + envelope);
+        out
+    }
+
     /// Amplitude of one frequency in some samples, as a Hann-windowed correlation (Goertzel's question, answered plainly).
     pub(crate) fn level_at(hz: f32, rate: u32, samples: &[f32]) -> f32 {
         let (mut re, mut im, mut weight) = (0.0_f64, 0.0_f64, 0.0_f64);

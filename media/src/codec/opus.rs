@@ -158,22 +158,7 @@ fn holds_copy(payload: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audio::mixer::tests::{level_at, sine};
-
-    /// Something with the pitch, harmonics and syllables of a voice.
-    fn voice(samples: usize) -> Vec<f32> {
-        let mut out = vec![0.0; samples];
-        for harmonic in 1..12 {
-            for (to, from) in
-                out.iter_mut().zip(sine(140.0 * harmonic as f32, SAMPLE_RATE, samples, 0.3 / harmonic as f32))
-            {
-                *to += from;
-            }
-        }
-        let syllables = sine(2.0, SAMPLE_RATE, samples, 0.5);
-        out.iter_mut().zip(syllables).for_each(|(to, envelope)| *to *= 0.5 + envelope);
-        out
-    }
+    use crate::audio::mixer::tests::{level_at, sine, voice};
 
     fn packets(sound: &[f32], encoder: &mut Encoder) -> Vec<Bytes> {
         sound.chunks_exact(PACKET).map(|samples| encoder.encode(samples.try_into().unwrap()).unwrap()).collect()

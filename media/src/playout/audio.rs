@@ -53,8 +53,8 @@ const MOST_EXCESS: i64 = 14_400;
 /// Lag beyond what is wanted that is left alone: 10 ms.
 const SLACK: i64 = 480;
 
-/// Lag short of what is wanted that is left alone: 2.5 ms.
-const SHORTFALL: i64 = 120;
+/// Lag short of what is wanted that is left alone: 1 ms.
+const SHORTFALL: i64 = 48;
 
 /// Pulls over which the smallest lag counts: devices ask in bursts.
 const LAG_WINDOW: usize = 20;
@@ -238,7 +238,8 @@ impl<D: Decode> AudioPlayout<D> {
         self.lags.push_back(lag);
         self.pulls_since_stretch += 1;
         let least = self.lags.iter().copied().min().unwrap_or(lag);
-        let wanted = self.delay.wanted();
+        // The packet that a pull ends in must have come before the pull begins.
+        let wanted = self.delay.wanted() + (self.pcm.len() % PIECE) as i64;
         if least > wanted + MOST_EXCESS {
             self.jump(now - self.delay.base() - wanted);
             return;
@@ -257,7 +258,8 @@ impl<D: Decode> AudioPlayout<D> {
         let alike = 0.9 - 0.01 * self.waiting as f32;
         let changed = if too_much {
             while self.pcm.len() < stretch::ENOUGH && self.decode_next() {}
-            stretch::shorten(&mut self.pcm, (least - wanted) as usize, alike)
+            // Whole pieces, because the rest of a piece comes back as what the next pull ends in.
+            stretch::shorten(&mut self.pcm, (least - wanted) as usize / PIECE * PIECE, alike)
         } else {
             stretch::lengthen(&mut self.pcm, alike)
         };
@@ -287,7 +289,7 @@ impl<D: Decode> AudioPlayout<D> {
     }
 
     fn refill_idle(&mut self, now: i64, not_before: i64, paused: bool) {
-        let due = now - self.delay.base() - self.delay.wanted();
+        let due = now - self.delay.base() - self.delay.wanted() - self.pcm.len() as i64;
         match self.packets.first_key_value() {
             Some((timestamp, packet)) if *timestamp <= due => {
                 if self.decoder.is_pause(&packet.payload) {

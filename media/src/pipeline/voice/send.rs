@@ -72,6 +72,48 @@ impl WallClock {
     }
 }
 
+/// Notices when a device gives less sound than time passes, as it does on a machine too busy to listen: without that,
+/// each hole would make everything after it seem to have travelled longer.
+#[derive(Default)]
+struct CaptureClock {
+    origin: Option<Instant>,
+    /// Captured since, lost ones included, and what the device's clock drifts.
+    samples: i64,
+    pieces: u32,
+    /// The smallest delay of a piece in this interval: what remains when threads were merely late.
+    least_behind: Option<i64>,
+}
+
+impl CaptureClock {
+    /// Pieces in an interval: 0.5 s.
+    const INTERVAL: u32 = 50;
+
+    /// So much is a hole: 50 ms.
+    const HOLE: i64 = 2_400;
+
+    /// So much an interval is a clock that runs at another speed (1,000 ppm), for the receiver to follow.
+    const DRIFT: i64 = 24;
+
+    /// Takes note of a piece. Returns how many samples were lost before it.
+    fn piece(&mut self, captured: Captured) -> u32 {
+        let origin = *self.origin.get_or_insert(captured.at);
+        self.samples += i64::from(captured.skipped);
+        let passed = captured.at.saturating_duration_since(origin).as_micros() as i64 * 48 / 1_000;
+        let behind = passed - self.samples;
+        self.samples += PIECE as i64;
+        let least = self.least_behind.map_or(behind, |least| least.min(behind));
+        self.pieces += 1;
+        if self.pieces < Self::INTERVAL {
+            self.least_behind = Some(least);
+            return captured.skipped;
+        }
+        (self.pieces, self.least_behind) = (0, None);
+        let lost = if least > Self::HOLE { least } else { 0 };
+        self.samples += if lost > 0 { lost } else { least.clamp(-Self::DRIFT, Self::DRIFT) };
+        captured.skipped.saturating_add(lost as u32)
+    }
+}
+
 /// After the last word before a pause, so many packets say that it is one: any of them may be lost.
 const PAUSE_PACKETS: u8 = 3;
 
@@ -79,6 +121,7 @@ const PAUSE_PACKETS: u8 = 3;
 pub(super) struct VoiceSender {
     encoder: Encoder,
     wall: WallClock,
+    clock: CaptureClock,
     packet: [f32; PACKET],
     filled: usize,
     sequence: u16,
@@ -99,6 +142,7 @@ impl VoiceSender {
         Ok(Self {
             encoder: Encoder::new()?,
             wall,
+            clock: CaptureClock::default(),
             packet: [0.0; PACKET],
             filled: 0,
             sequence,
@@ -119,9 +163,10 @@ impl VoiceSender {
         muted: bool,
     ) -> Result<Option<OutgoingPacket>, opus::Error> {
         // A cut inside a packet would put its two halves at wrong times: what is filled goes with what was skipped.
-        if captured.skipped > 0 {
+        let skipped = self.clock.piece(captured);
+        if skipped > 0 {
             let dropped = std::mem::take(&mut self.filled) as u32;
-            self.timestamp = self.timestamp.wrapping_add(captured.skipped).wrapping_add(dropped);
+            self.timestamp = self.timestamp.wrapping_add(skipped).wrapping_add(dropped);
         }
         // The place where echo, noise and gain are dealt with: 10 ms at 48 kHz is what that takes.
         self.packet[self.filled..self.filled + PIECE].copy_from_slice(piece);
@@ -240,5 +285,24 @@ mod tests {
         assert!(sender.take(&piece, captured(4_800), false).unwrap().is_none());
         let packet = sender.take(&piece, captured(0), false).unwrap().unwrap();
         assert_eq!((packet.sequence, packet.timestamp), (0, 480 + 4_800));
+    }
+
+    #[test]
+    fn holes_in_what_a_device_gives_are_noticed_and_late_threads_and_drift_are_not() {
+        let start = clock::now();
+        let run = |at_us: &dyn Fn(u64) -> u64| -> u32 {
+            let mut clock = CaptureClock::default();
+            let piece = |i| Captured { at: start + std::time::Duration::from_micros(at_us(i)), skipped: 0 };
+            (0..3_000).map(|i| clock.piece(piece(i))).sum()
+        };
+        assert_eq!(run(&|i| i * 10_000), 0);
+        // Every piece but each tenth is handled 80 ms late.
+        assert_eq!(run(&|i| i * 10_000 + if i % 10 == 0 { 0 } else { 80_000 }), 0);
+        // Half a thousandth slow or fast, for half a minute.
+        assert_eq!(run(&|i| i * 10_005), 0);
+        assert_eq!(run(&|i| i * 9_995), 0);
+        // 200 ms are missing from the tenth second on.
+        let lost = run(&|i| i * 10_000 + if i > 1_000 { 200_000 } else { 0 });
+        assert!((9_500..=9_700).contains(&lost), "{lost}");
     }
 }

@@ -8,8 +8,8 @@ const WINDOW: usize = 256;
 /// Of a hundred packets, so many shall be in time.
 const IN_TIME_PERCENT: usize = 96;
 
-/// Sound is asked for in steps of 10 ms, so half a step passes on average between a need and the next pull: 5 ms.
-const MARGIN: i64 = 240;
+/// For threads that wake a little late, and to have time for a remedy: 4 ms.
+const MARGIN: i64 = 192;
 
 /// With losses, the copy in the packet after the lost one is worth waiting for: 20 ms.
 const FOR_COPIES: i64 = 960;
@@ -17,11 +17,11 @@ const FOR_COPIES: i64 = 960;
 /// Beyond this, people interrupt each other: 400 ms.
 const MOST: i64 = 19_200;
 
-/// A transit so far from the others is another timeline: 3 s.
-const JUMP: i64 = 144_000;
+/// A transit so far from the others is another timeline, or a stall after which a new one is as good: 1 s.
+const JUMP: i64 = 48_000;
 
-/// Two packets of a new timeline agree within so much: 1 s.
-const AGREE: i64 = 48_000;
+/// Two packets of a new timeline agree within so much: 0.5 s.
+const AGREE: i64 = 24_000;
 
 /// Where a packet belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
