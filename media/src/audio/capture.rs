@@ -29,8 +29,8 @@ const MOST_WAITING: usize = 10 * PIECE;
 /// After a cut, this much is kept: 20 ms.
 const KEPT: usize = 2 * PIECE;
 
-/// How long a microphone may pause before silence takes its place.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long a microphone that gave sound may pause before silence takes its place.
+const PATIENCE: Duration = Duration::from_millis(50);
 
 /// Over how many samples a cut is smoothed: 5 ms.
 const FADE: usize = 240;
@@ -48,6 +48,8 @@ pub(crate) struct Captured {
 pub(crate) struct Capture {
     input: Input,
     clock: PieceClock,
+    /// Samples of silence that stood in for a device since its last sound.
+    stood_in: u32,
 }
 
 enum Input {
@@ -73,7 +75,7 @@ impl Capture {
                 }
             },
         };
-        Self { input, clock: PieceClock::new(now()) }
+        Self { input, clock: PieceClock::new(now()), stood_in: 0 }
     }
 
     /// Waits for the next 10 ms.
@@ -86,17 +88,21 @@ impl Capture {
                     *ring = Some(opened);
                 }
                 if let Some(ring) = ring {
-                    if let Some(skipped) = ring.read(piece) {
+                    if let Some(cut) = ring.read(piece, self.stood_in > 0) {
                         self.clock.follow(now);
+                        let skipped = cut.saturating_sub(std::mem::take(&mut self.stood_in));
                         return Captured { at: now - ring.waiting(), skipped };
                     }
-                    patience = PATIENCE;
+                    if ring.flows {
+                        patience = PATIENCE;
+                    }
                 }
             }
             let wait = self.clock.wait(now, patience);
             if wait.is_zero() {
                 let skipped = self.clock.tick(now).saturating_mul(PIECE as u32);
                 self.input.make(piece);
+                self.stood_in = self.stood_in.saturating_add(PIECE as u32);
                 return Captured { at: now, skipped };
             }
             doze(wait);
@@ -138,11 +144,14 @@ struct Ring {
     samples: Consumer<f32>,
     resampler: Resampler,
     ready: VecDeque<f32>,
+    /// It has given sound.
+    flows: bool,
 }
 
 impl Ring {
-    /// The oldest 10 ms, if there are so many; how many samples were cut before them.
-    fn read(&mut self, piece: &mut Piece) -> Option<u32> {
+    /// The oldest 10 ms, if there are so many; how many samples were cut before them. After silence has stood in, what
+    /// piled up meanwhile is cut as well.
+    fn read(&mut self, piece: &mut Piece, after_silence: bool) -> Option<u32> {
         if let Ok(chunk) = self.samples.read_chunk(self.samples.slots()) {
             let (head, tail) = chunk.as_slices();
             let ready = &mut self.ready;
@@ -153,11 +162,13 @@ impl Ring {
         if self.ready.len() < PIECE {
             return None;
         }
-        let skipped = if self.ready.len() > MOST_WAITING { self.cut() } else { 0 };
+        self.flows = true;
+        let most = if after_silence { KEPT } else { MOST_WAITING };
+        let cut = if self.ready.len() > most { self.cut() } else { 0 };
         for (to, from) in piece.iter_mut().zip(self.ready.drain(..PIECE)) {
             *to = from;
         }
-        Some(skipped)
+        Some(cut)
     }
 
     /// Throws the oldest sound away, and fades from it into what follows.
@@ -232,7 +243,73 @@ where
     )?;
     // Full only if the audio thread has not taken the stream before this one yet: the keeper tries again.
     handover
-        .try_send(Ring { samples: consumer, resampler, ready: VecDeque::with_capacity(2 * MOST_WAITING) })
+        .try_send(Ring { samples: consumer, resampler, ready: VecDeque::with_capacity(2 * MOST_WAITING), flows: false })
         .map_err(|_| cpal::Error::with_message(cpal::ErrorKind::DeviceBusy, "the audio thread does not answer"))?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::audio::mixer::tests::{level_at, sine};
+
+    fn ring(rate: u32) -> (Producer<f32>, Ring) {
+        let (producer, samples) = RingBuffer::new(rate as usize);
+        let resampler = Resampler::new(rate, SAMPLE_RATE).unwrap();
+        (producer, Ring { samples, resampler, ready: VecDeque::new(), flows: false })
+    }
+
+    #[test]
+    fn a_microphone_of_44_100_hz_becomes_pieces_of_48_000() {
+        let (mut producer, mut ring) = ring(44_100);
+        let (mut heard, mut piece) = (Vec::new(), [0.0; PIECE]);
+        // Callbacks of any length.
+        for chunk in sine(440.0, 44_100, 44_100, 0.5).chunks(24) {
+            producer.push_entire_slice(chunk).unwrap();
+            while ring.read(&mut piece, false).is_some() {
+                heard.extend_from_slice(&piece);
+            }
+        }
+        assert!(heard.len() > 47_000);
+        assert!((level_at(440.0, SAMPLE_RATE, &heard[4_800..]) - 0.5).abs() < 0.01);
+    }
+
+    #[test]
+    fn what_piled_up_is_cut_without_a_click() {
+        let (mut producer, mut ring) = ring(SAMPLE_RATE);
+        let mut piece = [0.0; PIECE];
+        let (mut heard, mut cuts) = (Vec::new(), Vec::new());
+        for chunk in sine(440.0, SAMPLE_RATE, 19_200, 0.5).chunks(9_600) {
+            producer.push_entire_slice(chunk).unwrap();
+            while let Some(cut) = ring.read(&mut piece, false) {
+                cuts.push(cut);
+                heard.extend_from_slice(&piece);
+            }
+        }
+        assert_eq!(cuts, [8_640, 0, 8_640, 0]);
+        // What begins a cut is what would have come without it, and the fade hides the rest.
+        let step = heard[..960].windows(2).map(|pair| (pair[1] - pair[0]).abs()).fold(0.0, f32::max);
+        assert!(step < 0.05, "{step} is a click");
+    }
+
+    #[test]
+    fn stereo_is_averaged_and_a_full_ring_loses_the_newest_quietly() {
+        let (producer, mut samples) = RingBuffer::new(100);
+        let mut tap =
+            Tap { samples: producer, channels: 2, enough: 480, pulse: Pulse::for_test(), reader: thread::current() };
+        tap.take::<i16>(&[16_384, 0].repeat(150));
+        assert_eq!(samples.slots(), 100);
+        assert!(std::iter::from_fn(|| samples.pop().ok()).all(|sample| (sample - 0.25).abs() < 1e-3));
+    }
+
+    #[test]
+    fn without_a_device_silence_comes_in_real_time() {
+        let mut capture = Capture::open(&AudioSource::None, |_| {});
+        let (started, mut piece) = (now(), [1.0; PIECE]);
+        for _ in 0..20 {
+            assert_eq!(capture.read(&mut piece).skipped, 0);
+        }
+        assert!(started.elapsed() >= Duration::from_millis(180));
+        assert_eq!(piece, [0.0; PIECE]);
+    }
 }

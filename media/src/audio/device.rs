@@ -66,6 +66,11 @@ impl Direction {
 pub(crate) struct Pulse(Arc<AtomicU32>);
 
 impl Pulse {
+    #[cfg(test)]
+    pub(crate) fn for_test() -> Self {
+        Self(Arc::default())
+    }
+
     pub(crate) fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -256,7 +261,8 @@ where
         let follows = self.wanted.is_none() && follows_default(&held.host);
         let mut look_at = now() + LOOK_EVERY;
         let mut beats = 0;
-        let mut beaten_at = now();
+        // The first callback may take longer: sound servers wake their hardware for it.
+        let mut beaten_at = now() + SILENT_FOR;
         loop {
             match self.inbox.recv_timeout(WATCH_EVERY) {
                 Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(()),
@@ -268,7 +274,7 @@ where
             let (now, counted) = (now(), held.pulse.0.load(Ordering::Relaxed));
             if std::mem::replace(&mut beats, counted) != counted {
                 beaten_at = now;
-            } else if now - beaten_at >= SILENT_FOR {
+            } else if now.saturating_duration_since(beaten_at) >= SILENT_FOR {
                 return ControlFlow::Continue(Some("it gave no sign of life for a second".to_owned()));
             }
             if follows && now >= look_at {

@@ -88,8 +88,8 @@ impl CaptureClock {
     /// Pieces in an interval: 0.5 s.
     const INTERVAL: u32 = 50;
 
-    /// So much is a hole: 50 ms.
-    const HOLE: i64 = 2_400;
+    /// So much is a hole: 30 ms.
+    const HOLE: i64 = 1_440;
 
     /// So much an interval is a clock that runs at another speed (1,000 ppm), for the receiver to follow.
     const DRIFT: i64 = 24;
