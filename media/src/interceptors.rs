@@ -1,0 +1,262 @@
+//! What Parlor adds to the RTP and RTCP path of the peer connection: repair (RTX, NACK), reports, and the delivery of
+//! media to the pipelines.
+//!
+//! The peer connection drives a chain of interceptors, ordered by distance from the wire. Ours are [`Stage`]s, which
+//! only say what becomes of a packet; [`Queued`] does the queueing that the chain's contract asks for. They run on the
+//! connection's own task: they never block and never wait.
+
+pub(crate) mod deliver;
+pub(crate) mod nack;
+pub(crate) mod rtcp_tap;
+pub(crate) mod rtx;
+
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    time::{Duration, Instant},
+};
+
+use rtc::{
+    interceptor::{Interceptor, StreamInfo, TaggedPacket},
+    sansio::Protocol,
+    shared::error::Error,
+};
+
+/// Audio or video.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// The microphone's.
+    Audio,
+    /// The camera's.
+    Video,
+}
+
+impl Kind {
+    /// By the codec that was negotiated for a stream.
+    fn of(stream: &StreamInfo) -> Option<Self> {
+        let mime_type = stream.mime_type.to_ascii_lowercase();
+        match mime_type.split('/').next() {
+            Some("audio") => Some(Self::Audio),
+            Some("video") => Some(Self::Video),
+            _ => None,
+        }
+    }
+}
+
+/// What becomes of each packet at one place of the chain. The default lets everything pass.
+pub(crate) trait Stage: Send + Sync + 'static {
+    /// A packet on its way from the network; what is pushed to `onward` goes on towards the application.
+    fn incoming(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        onward.push_back(packet);
+    }
+
+    /// A packet on its way to the network.
+    fn outgoing(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        onward.push_back(packet);
+    }
+
+    /// Time passed; `onward` goes to the network.
+    fn timeout(&mut self, _now: Instant, _onward: &mut VecDeque<TaggedPacket>) {}
+
+    /// When [`Stage::timeout`] is to be called.
+    fn deadline(&self) -> Option<Instant> {
+        None
+    }
+
+    /// A stream that we send was negotiated.
+    fn bind_local(&mut self, _stream: &StreamInfo) {}
+
+    /// The first packet of a stream that we receive came.
+    fn bind_remote(&mut self, _stream: &StreamInfo) {}
+
+    /// A stream that we receive ended.
+    fn unbind_remote(&mut self, _stream: &StreamInfo) {}
+}
+
+/// A [`Stage`] as the chain wants it.
+pub(crate) struct Queued<S> {
+    stage: S,
+    incoming: VecDeque<TaggedPacket>,
+    outgoing: VecDeque<TaggedPacket>,
+}
+
+impl<S: Stage> Queued<S> {
+    pub(crate) fn new(stage: S) -> Self {
+        Self { stage, incoming: VecDeque::new(), outgoing: VecDeque::new() }
+    }
+}
+
+impl<S: Stage> Protocol<TaggedPacket, TaggedPacket, ()> for Queued<S> {
+    type Rout = TaggedPacket;
+    type Wout = TaggedPacket;
+    type Eout = ();
+    type Error = Error;
+    type Time = Instant;
+
+    fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
+        self.stage.incoming(packet, &mut self.incoming);
+        Ok(())
+    }
+
+    fn poll_read(&mut self) -> Option<TaggedPacket> {
+        self.incoming.pop_front()
+    }
+
+    fn handle_write(&mut self, packet: TaggedPacket) -> Result<(), Error> {
+        self.stage.outgoing(packet, &mut self.outgoing);
+        Ok(())
+    }
+
+    fn poll_write(&mut self) -> Option<TaggedPacket> {
+        self.outgoing.pop_front()
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), Error> {
+        self.stage.timeout(now, &mut self.outgoing);
+        Ok(())
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        self.stage.deadline()
+    }
+}
+
+impl<S: Stage> Interceptor for Queued<S> {
+    fn bind_local_stream(&mut self, stream: &StreamInfo) {
+        self.stage.bind_local(stream);
+    }
+
+    fn unbind_local_stream(&mut self, _stream: &StreamInfo) {}
+
+    fn bind_remote_stream(&mut self, stream: &StreamInfo) {
+        self.stage.bind_remote(stream);
+    }
+
+    fn unbind_remote_stream(&mut self, stream: &StreamInfo) {
+        self.stage.unbind_remote(stream);
+    }
+}
+
+/// What is counted on the path, for the statistics and for pacing. Written on the connection's task.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    /// Bytes of RTP payload sent.
+    pub(crate) sent_bytes: AtomicU64,
+    /// Bytes of RTP payload received, without duplicates.
+    pub(crate) received_bytes: AtomicU64,
+    /// Packets asked for again.
+    pub(crate) nacks: AtomicU64,
+    /// Received packets that no pipeline had room for.
+    pub(crate) overflows: AtomicU64,
+    /// Loss of what we receive before repair, in 1/256, by our latest report on the video (or else the audio).
+    pub(crate) receive_loss: AtomicU32,
+    /// The remote video stream's SSRC; 0 until it is known.
+    pub(crate) remote_video: AtomicU32,
+    /// Round-trip time in microseconds; 0 until it is known.
+    rtt_us: AtomicU32,
+}
+
+impl Meter {
+    /// The latest round-trip time.
+    pub(crate) fn rtt(&self) -> Option<Duration> {
+        match self.rtt_us.load(Ordering::Relaxed) {
+            0 => None,
+            micros => Some(Duration::from_micros(u64::from(micros))),
+        }
+    }
+
+    fn set_rtt(&self, rtt: Duration) {
+        let micros = u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX).max(1);
+        self.rtt_us.store(micros, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    //! Packets for the tests of single stages.
+
+    use std::{collections::VecDeque, time::Instant};
+
+    use bytes::Bytes;
+    use rtc::{
+        interceptor::{AttributedPacket, Packet, RTCPFeedback, StreamInfo, TaggedPacket},
+        rtcp, rtp,
+        shared::TransportContext,
+    };
+
+    use super::Stage;
+
+    pub(crate) const VIDEO: u32 = 1000;
+    pub(crate) const VIDEO_RTX: u32 = 2000;
+    pub(crate) const AUDIO: u32 = 3000;
+
+    pub(crate) fn video_stream() -> StreamInfo {
+        StreamInfo {
+            ssrc: VIDEO,
+            ssrc_rtx: Some(VIDEO_RTX),
+            payload_type: 102,
+            payload_type_rtx: Some(103),
+            mime_type: "video/H264".to_owned(),
+            clock_rate: 90_000,
+            rtcp_feedback: vec![RTCPFeedback { typ: "nack".to_owned(), parameter: String::new() }],
+            ..StreamInfo::default()
+        }
+    }
+
+    pub(crate) fn audio_stream() -> StreamInfo {
+        StreamInfo {
+            ssrc: AUDIO,
+            payload_type: 111,
+            mime_type: "audio/opus".to_owned(),
+            clock_rate: 48_000,
+            ..StreamInfo::default()
+        }
+    }
+
+    pub(crate) fn rtp(now: Instant, ssrc: u32, payload_type: u8, sequence: u16, payload: &'static [u8]) -> TaggedPacket {
+        let header = rtp::header::Header {
+            version: 2,
+            ssrc,
+            payload_type,
+            sequence_number: sequence,
+            ..rtp::header::Header::default()
+        };
+        tagged(now, Packet::Rtp(rtp::Packet { header, payload: Bytes::from_static(payload) }))
+    }
+
+    pub(crate) fn rtcp(now: Instant, packet: impl rtcp::Packet + 'static) -> TaggedPacket {
+        tagged(now, Packet::Rtcp(vec![Box::new(packet)]))
+    }
+
+    fn tagged(now: Instant, packet: Packet) -> TaggedPacket {
+        TaggedPacket { now, transport: TransportContext::default(), message: AttributedPacket::new(packet) }
+    }
+
+    /// What comes out of `stage` when `packet` comes in.
+    pub(crate) fn pass_in(stage: &mut impl Stage, packet: TaggedPacket) -> Vec<TaggedPacket> {
+        let mut onward = VecDeque::new();
+        stage.incoming(packet, &mut onward);
+        onward.into()
+    }
+
+    /// What comes out of `stage` when `packet` goes out.
+    pub(crate) fn pass_out(stage: &mut impl Stage, packet: TaggedPacket) -> Vec<TaggedPacket> {
+        let mut onward = VecDeque::new();
+        stage.outgoing(packet, &mut onward);
+        onward.into()
+    }
+
+    pub(crate) fn as_rtp(packet: &TaggedPacket) -> &rtp::Packet {
+        match &packet.message.packet {
+            Packet::Rtp(packet) => packet,
+            other => panic!("{other:?} is not RTP"),
+        }
+    }
+
+    pub(crate) fn as_rtcp<T: rtcp::Packet + 'static>(packet: &TaggedPacket) -> &T {
+        match &packet.message.packet {
+            Packet::Rtcp(packets) => packets[0].as_any().downcast_ref().expect("the RTCP packet that was asked for"),
+            other => panic!("{other:?} is not RTCP"),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Hands received media to the pipelines, straight from the connection's task: no queue of the stack's, no task between.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{SyncSender, TrySendError},
+    },
+};
+
+use rtc::{
+    interceptor::{Packet, StreamInfo, TaggedPacket},
+    rtp,
+};
+
+use super::{Kind, Meter, Stage};
+use crate::rtp::IncomingPacket;
+
+/// When the media in a packet was captured, by the sender's wall clock.
+/// <https://webrtc.googlesource.com/src/+/main/docs/native-code/rtp-hdrext/abs-capture-time>
+pub(crate) const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+
+/// The stage at the end of the chain.
+#[derive(Debug)]
+pub(crate) struct Deliver {
+    streams: HashMap<u32, Stream>,
+    audio: SyncSender<IncomingPacket>,
+    video: SyncSender<IncomingPacket>,
+    meter: Arc<Meter>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stream {
+    kind: Kind,
+    capture_time: Option<u8>,
+}
+
+impl Deliver {
+    /// `audio` and `video` lose the packets that they have no room for.
+    pub(crate) fn new(
+        audio: SyncSender<IncomingPacket>,
+        video: SyncSender<IncomingPacket>,
+        meter: Arc<Meter>,
+    ) -> Self {
+        Self { streams: HashMap::new(), audio, video, meter }
+    }
+}
+
+impl Stage for Deliver {
+    fn incoming(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        let Packet::Rtp(rtp) = packet.message.packet else {
+            return onward.push_back(packet);
+        };
+        let Some(stream) = self.streams.get(&rtp.header.ssrc) else { return };
+        if rtp.payload.is_empty() {
+            return; // A probe or a keepalive.
+        }
+        self.meter.received_bytes.fetch_add(rtp.payload.len() as u64, Ordering::Relaxed);
+        let incoming = IncomingPacket {
+            sequence: rtp.header.sequence_number,
+            timestamp: rtp.header.timestamp,
+            marker: rtp.header.marker,
+            captured_unix_us: stream.capture_time.and_then(|id| capture_time(&rtp.header, id)),
+            payload: rtp.payload,
+            arrived: packet.now,
+        };
+        let pipeline = match stream.kind {
+            Kind::Audio => &self.audio,
+            Kind::Video => &self.video,
+        };
+        match pipeline.try_send(incoming) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                self.meter.overflows.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn bind_remote(&mut self, stream: &StreamInfo) {
+        let Some(kind) = Kind::of(stream) else { return };
+        // The stream of retransmissions is bound as well, after the stream that it repairs.
+        if kind == Kind::Video && !self.streams.values().any(|bound| bound.kind == Kind::Video) {
+            self.meter.remote_video.store(stream.ssrc, Ordering::Relaxed);
+        }
+        let extension = stream.rtp_header_extensions.iter().find(|extension| extension.uri == ABS_CAPTURE_TIME);
+        let capture_time = extension.and_then(|extension| u8::try_from(extension.id).ok());
+        self.streams.insert(stream.ssrc, Stream { kind, capture_time });
+    }
+
+    fn unbind_remote(&mut self, stream: &StreamInfo) {
+        self.streams.remove(&stream.ssrc);
+    }
+}
+
+/// Seconds from 1900 to 1970.
+const NTP_TO_UNIX: u64 = 2_208_988_800;
+
+/// The extension's value for a Unix time in microseconds: NTP time, 32.32 fixed point.
+pub(crate) fn encode_capture_time(unix_us: u64) -> [u8; 8] {
+    let seconds = (unix_us / 1_000_000 + NTP_TO_UNIX) & 0xFFFF_FFFF;
+    let fraction = ((unix_us % 1_000_000) << 32) / 1_000_000;
+    (seconds << 32 | fraction).to_be_bytes()
+}
+
+fn capture_time(header: &rtp::header::Header, id: u8) -> Option<u64> {
+    let value = header.get_extension(id)?;
+    let ntp = u64::from_be_bytes(*value.first_chunk()?);
+    // NTP seconds wrap in 2036 (RFC 5905, section 6): small ones belong to the next era.
+    let seconds = ntp >> 32;
+    let seconds = if seconds < NTP_TO_UNIX { seconds + (1 << 32) } else { seconds } - NTP_TO_UNIX;
+    let micros = ((ntp & 0xFFFF_FFFF) * 1_000_000 + (1 << 31)) >> 32;
+    Some(seconds * 1_000_000 + micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Instant};
+
+    use rtc::interceptor::RTPHeaderExtension;
+
+    use super::*;
+    use crate::interceptors::testing::{AUDIO, VIDEO, audio_stream, pass_in, rtp, video_stream};
+
+    fn stage(room: usize) -> (Deliver, mpsc::Receiver<IncomingPacket>, mpsc::Receiver<IncomingPacket>) {
+        let (audio_out, audio) = mpsc::sync_channel(room);
+        let (video_out, video) = mpsc::sync_channel(room);
+        let mut stage = Deliver::new(audio_out, video_out, Arc::default());
+        stage.bind_remote(&audio_stream());
+        let extension = RTPHeaderExtension { uri: ABS_CAPTURE_TIME.to_owned(), id: 5 };
+        stage.bind_remote(&StreamInfo { rtp_header_extensions: vec![extension], ..video_stream() });
+        (stage, audio, video)
+    }
+
+    #[test]
+    fn each_stream_goes_to_its_pipeline() {
+        let (mut stage, audio, video) = stage(4);
+        let now = Instant::now();
+        assert!(pass_in(&mut stage, rtp(now, AUDIO, 111, 1, &[1])).is_empty());
+        assert!(pass_in(&mut stage, rtp(now, VIDEO, 102, 2, &[2])).is_empty());
+        assert!(pass_in(&mut stage, rtp(now, 99, 102, 3, &[3])).is_empty());
+        assert_eq!(audio.try_recv().map(|packet| packet.sequence), Ok(1));
+        let packet = video.try_recv().unwrap();
+        assert_eq!((packet.sequence, packet.arrived, packet.captured_unix_us), (2, now, None));
+        assert!(video.try_recv().is_err() && audio.try_recv().is_err());
+    }
+
+    #[test]
+    fn capture_time_survives_the_way_over_ntp() {
+        let (mut stage, _audio, video) = stage(4);
+        for unix_us in [1_795_360_000_123_457, 2_085_978_495_999_999, 2_085_978_496_000_000] {
+            let mut packet = rtp(Instant::now(), VIDEO, 102, 2, &[2]);
+            let Packet::Rtp(inner) = &mut packet.message.packet else { panic!("RTP") };
+            inner.header.set_extension(5, encode_capture_time(unix_us).to_vec().into()).unwrap();
+            pass_in(&mut stage, packet);
+            assert_eq!(video.try_recv().unwrap().captured_unix_us, Some(unix_us));
+        }
+    }
+
+    #[test]
+    fn packets_without_room_are_dropped_and_counted() {
+        let (mut stage, _audio, video) = stage(2);
+        for sequence in 0..5 {
+            pass_in(&mut stage, rtp(Instant::now(), VIDEO, 102, sequence, &[2]));
+        }
+        assert_eq!(video.try_iter().count(), 2);
+        assert_eq!(stage.meter.overflows.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn probes_are_not_media() {
+        let (mut stage, _audio, video) = stage(2);
+        pass_in(&mut stage, rtp(Instant::now(), VIDEO, 102, 1, &[]));
+        assert!(video.try_recv().is_err());
+    }
+}
