@@ -12,6 +12,8 @@ pub mod frame;
 pub mod frame_log;
 pub mod frame_mark;
 mod frame_slot;
+mod interceptors;
+mod peer;
 pub mod pipeline;
 pub mod playout;
 mod rate;

@@ -1,0 +1,295 @@
+//! The WebRTC peer connection, with the stack's words turned into ours. No other part of Parlor names the stack, but
+//! for the interceptors, which it drives.
+//!
+//! A [`Peer`] answers commands by futures that are quick (they wait for the connection's own task at most) and reports
+//! through [`PeerEvent`]s and [`Feedback`]. The stack's handler holds bounded senders and nothing else, so that nothing
+//! keeps a closed connection alive.
+
+mod addresses;
+mod engine;
+mod track;
+
+use std::{
+    sync::{Arc, atomic::Ordering, mpsc as std_mpsc},
+};
+
+use rtc::{
+    peer_connection::configuration::RTCOfferOptions,
+    rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use webrtc::{
+    media_stream::track_local::TrackLocal,
+    peer_connection::{
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit, RTCIceCandidateType,
+        RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
+    },
+    rtp_transceiver::RtpSender,
+};
+
+pub(crate) use crate::interceptors::{Kind, Meter, rtcp_tap::Feedback};
+use crate::{
+    Interfaces, Path, PathKind,
+    interceptors::{deliver::Deliver, nack::RequestLost, rtcp_tap::TapRtcp},
+    rtp::{IncomingPacket, OutgoingPacket},
+};
+use track::{Negotiated, Track};
+
+/// A description that is longer is refused unread.
+const MAX_DESCRIPTION: usize = 32 * 1024;
+/// Events that wait for the session; candidates are the most of them.
+const MAX_EVENTS: usize = 256;
+/// Requests and reports that wait for the session.
+const MAX_FEEDBACK: usize = 32;
+/// Packets that wait for a pipeline: at 720p, more than a second of video.
+const MAX_INCOMING: usize = 512;
+
+/// What can go wrong with a peer connection.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The stack refused, in its own words.
+    #[error("{0}")]
+    Stack(#[from] webrtc::error::Error),
+    /// A description that no honest peer sends.
+    #[error("the description is {0} bytes long")]
+    TooLong(usize),
+    /// A candidate that is not the JSON of a candidate.
+    #[error("not a candidate: {0}")]
+    NotACandidate(#[from] serde_json::Error),
+    /// The stack broke down over what it was given.
+    #[error("the media engine broke down: {0}")]
+    BrokeDown(String),
+}
+
+/// What happens to a peer connection.
+#[derive(Debug)]
+pub(crate) enum PeerEvent {
+    /// A candidate was gathered: the JSON of `RTCIceCandidateInit`.
+    Candidate(String),
+    /// ICE and DTLS are up.
+    Connected,
+    /// The path is silent.
+    Disconnected,
+    /// No more media can be exchanged.
+    Failed(String),
+}
+
+/// A peer connection.
+pub(crate) struct Peer {
+    connection: Arc<dyn PeerConnection>,
+    audio: Sending,
+    video: Option<Sending>,
+    connected: watch::Sender<bool>,
+    meter: Arc<Meter>,
+    /// Writers of tracks, and the watch over the connection. They end with the peer.
+    tasks: JoinSet<()>,
+}
+
+/// The sending half of one stream.
+struct Sending {
+    track: Track,
+    sender: Arc<dyn RtpSender>,
+}
+
+/// What comes out of a peer connection.
+pub(crate) struct PeerOutput {
+    pub(crate) events: mpsc::Receiver<PeerEvent>,
+    pub(crate) feedback: mpsc::Receiver<Feedback>,
+    /// Audio and video, until a pipeline takes them.
+    pub(crate) incoming: Option<(std_mpsc::Receiver<IncomingPacket>, std_mpsc::Receiver<IncomingPacket>)>,
+}
+
+impl Peer {
+    /// Binds sockets; sends nothing.
+    pub(crate) async fn new(with_video: bool, interfaces: Interfaces) -> Result<(Self, PeerOutput), Error> {
+        let meter = Arc::<Meter>::default();
+        let (events, event_output) = mpsc::channel(MAX_EVENTS);
+        let (feedback, feedback_output) = mpsc::channel(MAX_FEEDBACK);
+        let (audio_in, audio_output) = std_mpsc::sync_channel(MAX_INCOMING);
+        let (video_in, video_output) = std_mpsc::sync_channel(MAX_INCOMING);
+        let interceptors = engine::interceptors(
+            TapRtcp::new(feedback, Arc::clone(&meter)),
+            RequestLost::new(rand::random(), Arc::clone(&meter)),
+            Deliver::new(audio_in, video_in, Arc::clone(&meter)),
+        );
+        let connection = PeerConnectionBuilder::new()
+            .with_media_engine(engine::media()?)
+            .with_setting_engine(engine::settings())
+            .with_interceptor_registry(interceptors)
+            .with_handler(Arc::new(Handler { events: events.clone() }))
+            .with_udp_addrs(vec![interfaces])
+            .build()
+            .await?;
+        let connection: Arc<dyn PeerConnection> = Arc::new(connection);
+        let audio = Sending::new(&connection, Kind::Audio).await?;
+        let video = if with_video { Some(Sending::new(&connection, Kind::Video).await?) } else { None };
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watch_connection(audio.track.clone(), events));
+        let peer = Self { connection, audio, video, connected: watch::Sender::new(false), meter, tasks };
+        let output = PeerOutput {
+            events: event_output,
+            feedback: feedback_output,
+            incoming: Some((audio_output, video_output)),
+        };
+        Ok((peer, output))
+    }
+
+    /// An offer; with other credentials and sockets than before when `restart`.
+    pub(crate) async fn create_offer(&self, restart: bool) -> Result<String, Error> {
+        let offer = self.connection.create_offer(Some(RTCOfferOptions { ice_restart: restart })).await?;
+        let sdp = offer.sdp.clone();
+        self.connection.set_local_description(offer).await?;
+        Ok(sdp)
+    }
+
+    /// Takes an offer and answers it.
+    pub(crate) async fn accept_offer(&self, sdp: String) -> Result<String, Error> {
+        let connection = Arc::clone(&self.connection);
+        guarded(sdp, |sdp| async move {
+            connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
+            let answer = connection.create_answer(None).await?;
+            let sdp = answer.sdp.clone();
+            connection.set_local_description(answer).await?;
+            Ok(sdp)
+        })
+        .await
+    }
+
+    /// Takes the answer to the latest offer.
+    pub(crate) async fn accept_answer(&self, sdp: String) -> Result<(), Error> {
+        let connection = Arc::clone(&self.connection);
+        guarded(sdp, |sdp| async move {
+            Ok(connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await?)
+        })
+        .await
+    }
+
+    /// A candidate of the far end, after its description.
+    pub(crate) async fn add_candidate(&self, json: &str) -> Result<(), Error> {
+        let candidate: RTCIceCandidateInit = serde_json::from_str(json)?;
+        Ok(self.connection.add_ice_candidate(candidate).await?)
+    }
+
+    /// Sends `packets` while there is a connection, unless the far end takes no such stream. To be called when the
+    /// descriptions were exchanged.
+    pub(crate) async fn send(&mut self, kind: Kind, packets: mpsc::Receiver<OutgoingPacket>) {
+        let sending = match kind {
+            Kind::Audio => Some(&self.audio),
+            Kind::Video => self.video.as_ref(),
+        };
+        let Some(Sending { track, sender }) = sending else { return };
+        let parameters = sender.get_parameters().await.ok();
+        let Some(negotiated) = parameters.and_then(|parameters| Negotiated::new(kind, &parameters)) else {
+            return tracing::info!(?kind, "the other side takes no such stream");
+        };
+        let (connected, meter) = (self.connected.subscribe(), Arc::clone(&self.meter));
+        self.tasks.spawn(track::write(track.clone(), negotiated, packets, connected, meter));
+    }
+
+    /// Whether packets are sent, or dropped.
+    pub(crate) fn set_connected(&self, connected: bool) {
+        self.connected.send_replace(connected);
+    }
+
+    /// Asks the far end for a key frame.
+    pub(crate) async fn request_key_frame(&self) {
+        let media_ssrc = self.meter.remote_video.load(Ordering::Relaxed);
+        if let Some(video) = self.video.as_ref().filter(|_| media_ssrc != 0) {
+            // Fails when the connection ended, which is told by an event.
+            let _ = video.track.send_rtcp(PictureLossIndication { sender_ssrc: video.track.ssrc, media_ssrc }).await;
+        }
+    }
+
+    /// The path that media takes, once connected.
+    pub(crate) async fn path(&self) -> Option<Path> {
+        let dtls = self.audio.sender.transport().await.ok()??;
+        let pair = dtls.ice_transport().get_selected_candidate_pair().await.ok()??;
+        let relayed = [pair.local(), pair.remote()].iter().any(|end| end.typ == RTCIceCandidateType::Relay);
+        Some(Path {
+            kind: if relayed { PathKind::Relayed } else { PathKind::Direct },
+            local: format!("{}/{}", pair.local().typ, pair.local().protocol),
+            remote: format!("{}/{}", pair.remote().typ, pair.remote().protocol),
+        })
+    }
+
+    /// What was counted.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// Tells the far end, stops the connection's task and closes its sockets.
+    pub(crate) async fn close(mut self) {
+        self.tasks.shutdown().await;
+        if let Err(error) = self.connection.close().await {
+            tracing::debug!(%error, "closing the peer connection");
+        }
+    }
+}
+
+impl Sending {
+    async fn new(connection: &Arc<dyn PeerConnection>, kind: Kind) -> Result<Self, Error> {
+        let track = Track::new(kind);
+        let local: Arc<dyn TrackLocal> = Arc::clone(&track.local) as _;
+        let sender = connection.add_track(local).await?;
+        Ok(Self { track, sender })
+    }
+}
+
+/// Runs what reads a peer's description on a task of its own, so that a fault of the stack ends as an error.
+async fn guarded<T, F>(sdp: String, read: impl FnOnce(String) -> F) -> Result<T, Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, Error>> + Send + 'static,
+{
+    if sdp.len() > MAX_DESCRIPTION {
+        return Err(Error::TooLong(sdp.len()));
+    }
+    match tokio::spawn(read(sdp)).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::BrokeDown(error.to_string())),
+    }
+}
+
+/// Tells when the connection's task ended by itself: the stack does so over errors of DTLS and of sockets, without an
+/// event, but it ends the tracks.
+async fn watch_connection(track: Track, events: mpsc::Sender<PeerEvent>) {
+    while track.local.poll().await.is_some() {}
+    let _ = events.try_send(PeerEvent::Failed("the connection ended".to_owned()));
+}
+
+/// Passes the stack's events on. It runs on the connection's task, so it must not wait; the session keeps up.
+struct Handler {
+    events: mpsc::Sender<PeerEvent>,
+}
+
+impl Handler {
+    fn tell(&self, event: PeerEvent) {
+        if let Err(error) = self.events.try_send(event) {
+            tracing::warn!(%error, "an event of the peer connection was lost");
+        }
+    }
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
+        let json = event.candidate.to_json().ok().filter(|init| !init.candidate.is_empty());
+        if let Some(json) = json.and_then(|init| serde_json::to_string(&init).ok()) {
+            self.tell(PeerEvent::Candidate(json));
+        }
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        tracing::debug!(%state, "peer connection");
+        match state {
+            RTCPeerConnectionState::Connected => self.tell(PeerEvent::Connected),
+            // `Closed` by the far end: it says why over signalling, or is gone.
+            RTCPeerConnectionState::Disconnected | RTCPeerConnectionState::Closed => self.tell(PeerEvent::Disconnected),
+            RTCPeerConnectionState::Failed => self.tell(PeerEvent::Failed("no path to the other side".to_owned())),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! How the peer connection is set up: codecs, header extensions, timers, interceptors.
+
+use std::time::Duration;
+
+use rtc::{
+    ice::mdns::MulticastDnsMode,
+    interceptor::{NackResponderBuilder, ReceiverReportBuilder, SenderReportBuilder},
+    peer_connection::configuration::{
+        interceptor_registry::{Registry, Slot},
+        media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX},
+    },
+    rtp_transceiver::rtp_sender::{
+        RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
+    },
+};
+use webrtc::peer_connection::{MediaEngine, SettingEngine, SettingEngineBuilder};
+
+use super::Error;
+use crate::interceptors::{
+    Kind, Queued,
+    deliver::{ABS_CAPTURE_TIME, Deliver},
+    nack::RequestLost,
+    rtcp_tap::TapRtcp,
+    rtx::UnwrapRtx,
+};
+
+/// Loudness of the audio in a packet (RFC 6464).
+pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+/// Which section of the description a packet belongs to (RFC 8843, section 14).
+const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
+
+const H264_PAYLOAD_TYPE: u8 = 102;
+const RTX_PAYLOAD_TYPE: u8 = 103;
+const OPUS_PAYLOAD_TYPE: u8 = 111;
+
+/// How often connectivity checks are repeated, and answered ones followed by the nomination. The stack's 200 ms would
+/// be most of the time that a call on a LAN takes to connect.
+const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+/// Checks of one pair before it is given up: 20 s of them, longer than anybody waits for a call to connect.
+const MAX_CHECKS: u16 = 1000;
+/// How often a connected path is checked.
+const KEEPALIVE: Duration = Duration::from_millis(500);
+/// Silence after which the path counts as broken.
+const DISCONNECTED_AFTER: Duration = Duration::from_millis(1500);
+/// How long ICE tries before it gives up. It tries from the offer on, while the other person still decides; deadlines
+/// are for whoever drives the session.
+const FAILED_AFTER: Duration = Duration::from_secs(120);
+/// How long a relayed path waits for a direct one.
+const RELAY_PATIENCE: Duration = Duration::from_millis(500);
+
+/// How often receivers report. A rate control that hears of losses within half a second is quick enough to follow a
+/// changing path, and the reports are small.
+const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The codec that a kind of media is sent with.
+pub(super) fn codec(kind: Kind) -> RTCRtpCodec {
+    match kind {
+        Kind::Audio => RTCRtpCodec {
+            mime_type: MIME_TYPE_OPUS.to_owned(),
+            clock_rate: 48_000,
+            channels: 2,
+            sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
+            rtcp_feedback: vec![],
+        },
+        // Constrained baseline, level 3.1: 1280 x 720 at 30 frames/s (RFC 6184, section 8.1).
+        Kind::Video => RTCRtpCodec {
+            mime_type: MIME_TYPE_H264.to_owned(),
+            clock_rate: 90_000,
+            channels: 0,
+            sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".to_owned(),
+            rtcp_feedback: vec![feedback("ccm", "fir"), feedback("nack", ""), feedback("nack", "pli")],
+        },
+    }
+}
+
+fn feedback(typ: &str, parameter: &str) -> RTCPFeedback {
+    RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() }
+}
+
+/// What can be negotiated.
+pub(super) fn media() -> Result<MediaEngine, Error> {
+    let mut engine = MediaEngine::default();
+    let opus = RTCRtpCodecParameters { rtp_codec: codec(Kind::Audio), payload_type: OPUS_PAYLOAD_TYPE };
+    engine.register_codec(opus, RtpCodecKind::Audio)?;
+    let h264 = RTCRtpCodecParameters { rtp_codec: codec(Kind::Video), payload_type: H264_PAYLOAD_TYPE };
+    engine.register_codec(h264, RtpCodecKind::Video)?;
+    let rtx = RTCRtpCodec {
+        mime_type: MIME_TYPE_RTX.to_owned(),
+        clock_rate: 90_000,
+        sdp_fmtp_line: format!("apt={H264_PAYLOAD_TYPE}"),
+        ..RTCRtpCodec::default()
+    };
+    engine.register_codec(
+        RTCRtpCodecParameters { rtp_codec: rtx, payload_type: RTX_PAYLOAD_TYPE },
+        RtpCodecKind::Video,
+    )?;
+    for (uri, kinds) in [
+        (MID, &[RtpCodecKind::Audio, RtpCodecKind::Video][..]),
+        (ABS_CAPTURE_TIME, &[RtpCodecKind::Audio, RtpCodecKind::Video]),
+        (AUDIO_LEVEL, &[RtpCodecKind::Audio]),
+    ] {
+        for &kind in kinds {
+            engine.register_header_extension(RTCRtpHeaderExtensionCapability { uri: uri.to_owned() }, kind, None)?;
+        }
+    }
+    Ok(engine)
+}
+
+/// Timers and transports.
+pub(super) fn settings() -> SettingEngine {
+    let at_once = Some(Duration::ZERO);
+    SettingEngineBuilder::new()
+        .with_ice_connection_attempts(Some(CHECK_INTERVAL), Some(MAX_CHECKS))
+        .with_ice_timeouts(Some(DISCONNECTED_AFTER), Some(FAILED_AFTER), Some(KEEPALIVE))
+        .with_host_acceptance_min_wait(at_once)
+        .with_srflx_acceptance_min_wait(at_once)
+        .with_prflx_acceptance_min_wait(at_once)
+        .with_relay_acceptance_min_wait(Some(RELAY_PATIENCE))
+        // Joining the multicast group fails on a host without a default route, and names of peers on the LAN are
+        // resolved by whoever exchanges the candidates.
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        // A restart after the network changed needs sockets on the addresses that exist then.
+        .with_discard_local_candidates_during_ice_restart(true)
+        .build()
+}
+
+/// The chain, from the network to the pipelines.
+pub(super) fn interceptors(tap: TapRtcp, lost: RequestLost, deliver: Deliver) -> Registry {
+    // Reception is reported before repair, so that the sender learns of every loss.
+    let report_received = ReceiverReportBuilder::new().with_interval(REPORT_INTERVAL).build();
+    let report_sent = SenderReportBuilder::new().with_interval(REPORT_INTERVAL).build();
+    Registry::new()
+        .with(Slot::NackResponder, NackResponderBuilder::new().build())
+        .with(Slot::from(4_500), Queued::new(tap))
+        .with(Slot::from(6_100), report_received)
+        .with(Slot::from(6_500), Queued::new(UnwrapRtx::default()))
+        .with(Slot::NackGenerator, Queued::new(lost))
+        .with(Slot::SenderReport, report_sent)
+        .with(Slot::from(14_000), Queued::new(deliver))
+}
