@@ -1,0 +1,460 @@
+//! The task of one session: it owns the peer connection, the devices and the pipelines, and carries commands and events
+//! between them and whoever drives the session.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    sync::mpsc,
+    time::{Instant as TokioInstant, Interval, MissedTickBehavior},
+};
+
+use super::{
+    CameraState, Interfaces, SessionConfig, SessionEvent, Stats,
+    candidates::Candidates,
+    media::{Media, MediaEvent},
+};
+use crate::peer::{Error, Feedback, Kind, Peer, PeerEvent, PeerOutput};
+
+/// A call that does not connect in this time fails, if nobody gave it up before.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
+/// The far end's key frames are large: they are asked for no more often.
+const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(250);
+/// How often figures are told.
+const STATS_INTERVAL: Duration = Duration::from_secs(1);
+/// Room for events that is kept free of figures.
+const RESERVED_EVENTS: usize = 128;
+
+/// What a session is told to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    CreateOffer,
+    AcceptOffer(String),
+    AcceptAnswer(String),
+    AddCandidate(String),
+    RestartIce,
+    StartPreview,
+    Start,
+    SetCamera(bool),
+    SetMicrophone(bool),
+}
+
+/// The task of one session.
+pub(super) struct Driver {
+    events: mpsc::Sender<SessionEvent>,
+    media: Media,
+    media_events: mpsc::Receiver<MediaEvent>,
+    connection: Option<Connection>,
+    candidates: Candidates,
+    interfaces: Interfaces,
+    with_video: bool,
+    /// Whether the preview runs, or the call.
+    activity: Activity,
+    link: Link,
+    camera_state: CameraState,
+    key_frame_asked: Option<Instant>,
+    ticks: Interval,
+    rates: Rates,
+}
+
+/// What the person agreed to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Activity {
+    /// Nothing: devices stay closed.
+    None,
+    /// To see the own picture.
+    Preview,
+    /// To the call.
+    Call,
+}
+
+/// How the connection to the far end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    /// Not yet described by both ends, or one end has not agreed.
+    Idle,
+    /// On its way up, until the deadline.
+    Connecting(TokioInstant),
+    Up,
+    Broken,
+    Failed,
+}
+
+/// The connection, once there is an offer.
+struct Connection {
+    peer: Peer,
+    output: PeerOutput,
+    /// By both ends.
+    described: bool,
+}
+
+impl Driver {
+    pub(super) fn new(config: SessionConfig, events: mpsc::Sender<SessionEvent>) -> Self {
+        let (interfaces, with_video) = (config.interfaces, config.with_video);
+        let (media, media_events) = Media::new(config);
+        let mut ticks = tokio::time::interval(STATS_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            events,
+            media,
+            media_events,
+            connection: None,
+            candidates: Candidates::default(),
+            interfaces,
+            with_video,
+            activity: Activity::None,
+            link: Link::Idle,
+            camera_state: CameraState::Closed,
+            key_frame_asked: None,
+            ticks,
+            rates: Rates::default(),
+        }
+    }
+}
+
+/// What wakes the task.
+enum Wake {
+    Command(Command),
+    Peer(PeerEvent),
+    Feedback(Feedback),
+    Media(MediaEvent),
+    CameraClosed,
+    Tick,
+    GaveUp,
+    /// The session's owner is gone.
+    Dropped,
+}
+
+impl Driver {
+    /// Runs until the owner of `commands` is gone, then closes everything.
+    pub(super) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        loop {
+            match self.wait(&mut commands).await {
+                Wake::Command(command) => self.obey(command).await,
+                Wake::Peer(event) => self.on_peer(event).await,
+                Wake::Feedback(Feedback::KeyFrameRequest) => self.media.request_key_frame(),
+                Wake::Feedback(Feedback::Report(kind, report)) => {
+                    if kind == Kind::Video || !self.with_video {
+                        self.rates.send_loss = report.loss;
+                    }
+                    self.media.report(kind, report);
+                }
+                Wake::Media(event) => self.on_media(event).await,
+                Wake::CameraClosed => {}
+                Wake::Tick => self.tell_stats(),
+                Wake::GaveUp => self.fail(format!("no connection within {} s", CONNECT_PATIENCE.as_secs())),
+                Wake::Dropped => break,
+            }
+        }
+        self.close().await;
+    }
+
+    async fn wait(&mut self, commands: &mut mpsc::Receiver<Command>) -> Wake {
+        let gave_up = async {
+            match self.link {
+                Link::Connecting(deadline) => tokio::time::sleep_until(deadline).await,
+                Link::Idle | Link::Up | Link::Broken | Link::Failed => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            command = commands.recv() => command.map_or(Wake::Dropped, Wake::Command),
+            wake = from_connection(&mut self.connection) => wake,
+            Some(event) = self.media_events.recv() => Wake::Media(event),
+            () = self.media.camera_closed() => Wake::CameraClosed,
+            () = gave_up => Wake::GaveUp,
+            _ = self.ticks.tick() => Wake::Tick,
+        }
+    }
+
+    async fn obey(&mut self, command: Command) {
+        tracing::trace!(?command);
+        match command {
+            Command::CreateOffer => self.create_offer(false).await,
+            Command::RestartIce => {
+                self.candidates.restarting();
+                self.create_offer(true).await;
+            }
+            Command::AcceptOffer(sdp) => self.accept_offer(sdp).await,
+            Command::AcceptAnswer(sdp) => self.accept_answer(sdp).await,
+            Command::AddCandidate(json) => {
+                if let Some(json) = self.candidates.offer(json) {
+                    self.add_candidate(&json).await;
+                }
+            }
+            Command::StartPreview => {
+                self.activity = self.activity.max(Activity::Preview);
+                if self.with_video {
+                    self.media.open_camera();
+                }
+            }
+            Command::Start => {
+                self.activity = Activity::Call;
+                if self.with_video {
+                    self.media.open_camera();
+                }
+                self.wire().await;
+            }
+            Command::SetCamera(on) => {
+                self.media.set_camera(on, self.with_video && self.activity != Activity::None);
+            }
+            Command::SetMicrophone(on) => self.media.set_microphone(on),
+        }
+    }
+
+    async fn create_offer(&mut self, restart: bool) {
+        let offer = match self.connect().await {
+            Ok(connection) => connection.peer.create_offer(restart).await,
+            Err(error) => Err(error),
+        };
+        match offer {
+            Ok(sdp) => self.tell(SessionEvent::OfferReady(sdp)),
+            Err(error) => self.fail(error.to_string()),
+        }
+    }
+
+    async fn accept_offer(&mut self, sdp: String) {
+        if self.connection.is_none() {
+            self.with_video = offers_video(&sdp);
+        }
+        let answer = match self.connect().await {
+            Ok(connection) => connection.peer.accept_offer(sdp).await,
+            Err(error) => return self.fail(error.to_string()),
+        };
+        match answer {
+            Ok(sdp) => {
+                self.tell(SessionEvent::AnswerReady(sdp));
+                self.described().await;
+            }
+            Err(error) => self.tell(SessionEvent::DescriptionRefused(error.to_string())),
+        }
+    }
+
+    async fn accept_answer(&mut self, sdp: String) {
+        let Some(connection) = &mut self.connection else {
+            return self.tell(SessionEvent::DescriptionRefused("an answer to no offer".to_owned()));
+        };
+        match connection.peer.accept_answer(sdp).await {
+            Ok(()) => self.described().await,
+            Err(error) => self.tell(SessionEvent::DescriptionRefused(error.to_string())),
+        }
+    }
+
+    /// The peer connection, made when it is first needed.
+    async fn connect(&mut self) -> Result<&mut Connection, Error> {
+        if self.connection.is_none() {
+            let (peer, output) = Peer::new(self.with_video, self.interfaces).await?;
+            self.connection = Some(Connection { peer, output, described: false });
+        }
+        Ok(self.connection.as_mut().expect("it was just made"))
+    }
+
+    /// Both ends are described.
+    async fn described(&mut self) {
+        for json in self.candidates.described() {
+            self.add_candidate(&json).await;
+        }
+        if let Some(connection) = &mut self.connection {
+            connection.described = true;
+        }
+        self.wire().await;
+    }
+
+    async fn add_candidate(&mut self, json: &str) {
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = connection.peer.add_candidate(json).await
+        {
+            tracing::debug!(%error, "dropped a candidate");
+        }
+    }
+
+    /// Connects microphone, loudspeaker and screen to the connection, when the person agreed and both ends are
+    /// described. The camera follows when the connection is up, so that what is sent first is a fresh key frame.
+    async fn wire(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        if self.activity != Activity::Call || !connection.described {
+            return;
+        }
+        if let Some((audio, video)) = connection.output.incoming.take() {
+            if self.with_video
+                && let Err(error) = self.media.receive_video(video)
+            {
+                return self.fail(error.to_string());
+            }
+            let packets = self.media.start_voice(audio);
+            connection.peer.send(Kind::Audio, packets).await;
+            match self.link {
+                Link::Idle => self.link = Link::Connecting(TokioInstant::now() + CONNECT_PATIENCE),
+                Link::Up => self.start_sending().await,
+                Link::Connecting(_) | Link::Broken | Link::Failed => {}
+            }
+        }
+    }
+
+    /// The connection is up, and the person agreed.
+    async fn start_sending(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        connection.peer.set_connected(true);
+        if !self.with_video {
+            return;
+        }
+        match self.media.send_video() {
+            Ok(Some(packets)) => connection.peer.send(Kind::Video, packets).await,
+            Ok(None) => self.media.request_key_frame(),
+            Err(error) => self.fail(error.to_string()),
+        }
+    }
+
+    async fn on_peer(&mut self, event: PeerEvent) {
+        match event {
+            PeerEvent::Candidate(json) => self.tell(SessionEvent::LocalCandidate(json)),
+            PeerEvent::Connected => {
+                self.link = Link::Up;
+                if self.is_wired() {
+                    self.start_sending().await;
+                }
+                let path = match &mut self.connection {
+                    Some(connection) => connection.peer.path().await,
+                    None => None,
+                };
+                if let Some(path) = path {
+                    self.tell(SessionEvent::Connected(path));
+                }
+            }
+            PeerEvent::Disconnected => {
+                if self.link == Link::Up {
+                    self.link = Link::Broken;
+                    self.tell(SessionEvent::Disconnected);
+                }
+            }
+            PeerEvent::Failed(reason) => self.fail(reason),
+        }
+    }
+
+    async fn on_media(&mut self, event: MediaEvent) {
+        match event {
+            MediaEvent::Camera(state) => {
+                if self.camera_state != state {
+                    self.camera_state = state;
+                    self.tell(SessionEvent::Camera(state));
+                }
+            }
+            MediaEvent::Problem(problem) => self.tell(SessionEvent::Device(problem)),
+            MediaEvent::FirstVideoFrame => self.tell(SessionEvent::FirstVideoFrame),
+            MediaEvent::FirstAudio => self.tell(SessionEvent::FirstAudio),
+            MediaEvent::KeyFrameNeeded => {
+                let now = now();
+                let asked_lately = self.key_frame_asked.is_some_and(|asked| now < asked + KEY_FRAME_INTERVAL);
+                if let Some(connection) = self.connection.as_mut().filter(|_| !asked_lately) {
+                    self.key_frame_asked = Some(now);
+                    connection.peer.request_key_frame().await;
+                }
+            }
+        }
+    }
+
+    fn tell_stats(&mut self) {
+        let Some(connection) = &mut self.connection else { return };
+        let meter = connection.peer.meter();
+        let mut stats = self.rates.take(
+            now(),
+            meter.sent_bytes.load(Ordering::Relaxed),
+            meter.received_bytes.load(Ordering::Relaxed),
+        );
+        stats.rtt_ms = meter.rtt().map(|rtt| rtt.as_secs_f32() * 1e3);
+        stats.recv_loss = meter.receive_loss.load(Ordering::Relaxed) as f32 / 256.0;
+        self.media.fill(&mut stats, &connection.peer);
+        stats.video_recv.nacks = meter.nacks.load(Ordering::Relaxed);
+        if self.link == Link::Up && self.events.capacity() > RESERVED_EVENTS {
+            self.tell(SessionEvent::Stats(Box::new(stats)));
+        }
+    }
+
+    fn is_wired(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| connection.output.incoming.is_none())
+    }
+
+    fn fail(&mut self, reason: String) {
+        if self.link != Link::Failed {
+            self.link = Link::Failed;
+            self.tell(SessionEvent::Failed(reason));
+        }
+    }
+
+    fn tell(&self, event: SessionEvent) {
+        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
+            tracing::error!(?event, "nobody reads the session's events");
+        }
+    }
+
+    async fn close(self) {
+        let connection = async {
+            if let Some(connection) = self.connection {
+                connection.peer.close().await;
+            }
+        };
+        tokio::join!(self.media.close(), connection);
+    }
+}
+
+/// What the connection has to say; nothing ever, while there is none.
+async fn from_connection(connection: &mut Option<Connection>) -> Wake {
+    let Some(Connection { output, .. }) = connection else { return std::future::pending().await };
+    tokio::select! {
+        biased;
+        Some(event) = output.events.recv() => Wake::Peer(event),
+        Some(feedback) = output.feedback.recv() => Wake::Feedback(feedback),
+        else => std::future::pending().await,
+    }
+}
+
+/// Whether an offer has a section for pictures that was not turned down (RFC 8866, section 5.14).
+fn offers_video(sdp: &str) -> bool {
+    sdp.lines().filter_map(|line| line.strip_prefix("m=video ")).any(|section| !section.starts_with("0 "))
+}
+
+/// Turns counters into rates.
+#[derive(Debug, Default)]
+struct Rates {
+    taken: Option<Instant>,
+    sent_bytes: u64,
+    received_bytes: u64,
+    send_loss: f32,
+}
+
+impl Rates {
+    fn take(&mut self, now: Instant, sent_bytes: u64, received_bytes: u64) -> Stats {
+        let elapsed = self.taken.replace(now).map_or(STATS_INTERVAL, |taken| now.saturating_duration_since(taken));
+        let bps = |bytes: u64| (bytes as f64 * 8.0 / elapsed.as_secs_f64().max(1e-3)) as u32;
+        let send_bps = bps(sent_bytes - std::mem::replace(&mut self.sent_bytes, sent_bytes));
+        let recv_bps = bps(received_bytes - std::mem::replace(&mut self.received_bytes, received_bytes));
+        Stats { send_bps, recv_bps, send_loss: self.send_loss, ..Stats::default() }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the session's task runs in real time")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_over_the_time_since_the_last_figures() {
+        let (mut rates, start) = (Rates::default(), now());
+        rates.take(start, 1000, 500);
+        let stats = rates.take(start + Duration::from_secs(2), 3000, 500);
+        assert_eq!((stats.send_bps, stats.recv_bps), (8000, 0));
+    }
+
+    #[test]
+    fn an_offer_tells_whether_it_has_pictures() {
+        assert!(offers_video("v=0\r\nm=audio 9 RTP 111\r\nm=video 9 RTP 102\r\n"));
+        assert!(!offers_video("v=0\r\nm=audio 9 RTP 111\r\nm=video 0 RTP 102\r\n"));
+        assert!(!offers_video("v=0\r\nm=audio 9 RTP 111\r\na=m=video 9\r\n"));
+    }
+}

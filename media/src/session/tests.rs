@@ -1,0 +1,243 @@
+//! Two sessions on loopback, in one process, with everything real but the devices.
+
+mod pair;
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::*;
+use pair::{End, Pair, config};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sessions_see_and_hear_each_other() {
+    let mut pair = Pair::connected().await;
+    for end in [&mut pair.caller, &mut pair.callee] {
+        end.until(|event| matches!(event, SessionEvent::FirstVideoFrame)).await;
+        end.until(|event| matches!(event, SessionEvent::FirstAudio)).await;
+        let frame = end.remote_frame().await;
+        assert_eq!((frame.width(), frame.height()), (1280, 720));
+    }
+    let stats = pair.caller.stats(|stats| stats.video_recv.latency_ms.is_some() && stats.rtt_ms.is_some()).await;
+    assert!(stats.send_bps > 10_000 && stats.recv_bps > 10_000, "{stats:?}");
+    assert!(stats.video_send.frames > 0 && stats.audio_recv.packets > 0, "{stats:?}");
+    assert!(stats.rtt_ms.is_some_and(|rtt| rtt < 200.0), "{stats:?}");
+    pair.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn candidates_that_come_before_the_description_are_used() {
+    let (mut caller, mut callee) = (End::spawn(config()), End::spawn(config()));
+    caller.session.create_offer();
+    let offer = caller.offer().await;
+    // The callee answers, but the caller gets only its candidates for now, and the other way round none at all.
+    callee.session.accept_offer(offer);
+    let answer = callee.answer().await;
+    let candidate = callee.candidate().await;
+    caller.session.add_candidate(candidate);
+    caller.session.accept_answer(answer);
+    caller.until_connected().await;
+    callee.until_connected().await;
+    caller.session.close().await;
+    callee.session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_opened_or_sent_before_both_agree() {
+    let (mut caller, mut callee) = (End::spawn(config()), End::spawn(config()));
+    caller.session.create_offer();
+    callee.session.accept_offer(caller.offer().await);
+    caller.session.accept_answer(callee.answer().await);
+    let candidate = callee.candidate().await;
+    caller.session.add_candidate(candidate);
+    // The connection stands, but nobody started: no camera opens and no packet of media is sent.
+    caller.until_connected().await;
+    callee.until_connected().await;
+    for end in [&mut caller, &mut callee] {
+        let stats = end.stats(|_| true).await;
+        assert_eq!((stats.send_bps, stats.recv_bps, stats.video_send.frames), (0, 0, 0));
+        assert!(!end.seen.iter().any(|event| matches!(event, SessionEvent::Camera(_))), "{:?}", end.seen);
+    }
+    caller.session.start();
+    callee.session.start();
+    caller.until(|event| matches!(event, SessionEvent::FirstVideoFrame)).await;
+    caller.session.close().await;
+    callee.session.close().await;
+}
+
+#[tokio::test]
+async fn preview_shows_the_own_picture_and_sends_nothing() {
+    let mut caller = End::spawn(config());
+    caller.session.start_preview();
+    caller.until(|event| matches!(event, SessionEvent::Camera(CameraState::Open))).await;
+    caller.preview_frame().await;
+    caller.session.close().await;
+    assert!(caller.preview.take().is_none(), "the preview is empty when the camera is closed");
+}
+
+#[tokio::test]
+async fn descriptions_that_cannot_be_used_are_refused() {
+    let mut caller = End::spawn(config());
+    caller.session.create_offer();
+    let offer = caller.offer().await;
+    let without_fingerprint = offer.lines().filter(|line| !line.starts_with("a=fingerprint"));
+    let without_fingerprint = without_fingerprint.map(|line| format!("{line}\r\n")).collect();
+    for bad in [
+        String::new(),
+        "hello".to_owned(),
+        "v=0\r\n".repeat(100),
+        "x".repeat(1 << 20),
+        offer.replace("a=mid", "a=dim"),
+        without_fingerprint,
+    ] {
+        let mut callee = End::spawn(config());
+        callee.session.accept_offer(bad.clone());
+        callee.until(|event| matches!(event, SessionEvent::DescriptionRefused(_))).await;
+        callee.session.close().await;
+        caller.session.accept_answer(bad);
+        caller.until(|event| matches!(event, SessionEvent::DescriptionRefused(_))).await;
+    }
+    caller.session.close().await;
+}
+
+#[tokio::test]
+async fn an_answer_to_no_offer_is_refused() {
+    let mut end = End::spawn(config());
+    end.session.accept_answer("v=0".to_owned());
+    end.until(|event| matches!(event, SessionEvent::DescriptionRefused(_))).await;
+    end.session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_candidates_are_dropped_and_the_call_goes_on() {
+    let (mut caller, mut callee) = (End::spawn(config()), End::spawn(config()));
+    for end in [&caller, &callee] {
+        for garbage in ["", "{}", "null", "{\"candidate\":\"candidate:x\"}", "\u{0}"] {
+            end.session.add_candidate(garbage.to_owned());
+        }
+    }
+    caller.session.create_offer();
+    callee.session.accept_offer(caller.offer().await);
+    caller.session.accept_answer(callee.answer().await);
+    caller.session.add_candidate(callee.candidate().await);
+    caller.until_connected().await;
+    caller.session.close().await;
+    callee.session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_fingerprint_fails_and_no_media_comes_through() {
+    let (mut caller, mut callee) = (End::spawn(config()), End::spawn(config()));
+    caller.session.create_offer();
+    callee.session.accept_offer(caller.offer().await);
+    let answer = callee.answer().await;
+    let fingerprint = answer.lines().find_map(|line| line.strip_prefix("a=fingerprint:sha-256 ")).unwrap();
+    let wrong = fingerprint.chars().map(|digit| if digit == '0' { '1' } else { digit }).collect::<String>();
+    let wrong = if wrong == fingerprint { fingerprint.replace('A', "B") } else { wrong };
+    caller.session.accept_answer(answer.replace(fingerprint, &wrong));
+    caller.session.start();
+    callee.session.start();
+    caller.session.add_candidate(callee.candidate().await);
+    caller.until(|event| matches!(event, SessionEvent::Failed(_))).await;
+    let forbidden = |event: &SessionEvent| {
+        matches!(event, SessionEvent::Connected(_) | SessionEvent::FirstVideoFrame | SessionEvent::FirstAudio)
+    };
+    assert!(!caller.seen.iter().any(forbidden), "{:?}", caller.seen);
+    caller.session.close().await;
+    callee.session.close().await;
+    assert!(caller.remote.take().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_brings_media_back_over_other_sockets() {
+    let mut pair = Pair::connected().await;
+    pair.caller.until(|event| matches!(event, SessionEvent::FirstVideoFrame)).await;
+    pair.caller.session.restart_ice();
+    pair.negotiate().await;
+    for end in [&mut pair.caller, &mut pair.callee] {
+        end.until_connected().await;
+        end.remote.take();
+        end.remote_frame().await;
+    }
+    pair.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_far_end_that_goes_away_is_noticed_within_two_seconds() {
+    let mut pair = Pair::connected().await;
+    pair.caller.until(|event| matches!(event, SessionEvent::FirstVideoFrame)).await;
+    pair.callee.session.close().await;
+    let gone = Instant::now();
+    pair.caller.until(|event| matches!(event, SessionEvent::Disconnected)).await;
+    assert!(gone.elapsed() < Duration::from_millis(2200), "{:?}", gone.elapsed());
+    pair.caller.session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_is_turned_off_is_released_and_comes_back() {
+    let mut pair = Pair::connected().await;
+    pair.callee.remote_frame().await;
+    pair.caller.session.set_camera(false);
+    pair.caller.until(|event| matches!(event, SessionEvent::Camera(CameraState::Closed))).await;
+    // Off and on in quick succession ends as on.
+    pair.caller.session.set_camera(true);
+    pair.caller.session.set_camera(false);
+    pair.caller.session.set_camera(true);
+    pair.caller.until(|event| matches!(event, SessionEvent::Camera(CameraState::Open))).await;
+    pair.callee.remote.take();
+    pair.callee.remote_frame().await;
+    pair.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_offer_without_pictures_makes_a_call_without() {
+    let caller = SessionConfig { with_video: false, ..config().0 };
+    let mut pair = Pair::spawn((caller, config().1, config().2), config());
+    pair.caller.session.create_offer();
+    pair.negotiate().await;
+    pair.start();
+    for end in [&mut pair.caller, &mut pair.callee] {
+        end.until(|event| matches!(event, SessionEvent::FirstAudio)).await;
+        assert!(!end.seen.iter().any(|event| matches!(event, SessionEvent::Camera(_))), "{:?}", end.seen);
+    }
+    pair.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn closing_releases_devices_sockets_and_threads() {
+    // The first call pays for what is made once in a process.
+    Pair::connected().await.close().await;
+    let (fds, threads) = (count("/proc/self/fd"), media_threads());
+    for _ in 0..3 {
+        let mut pair = Pair::connected().await;
+        pair.caller.until(|event| matches!(event, SessionEvent::FirstVideoFrame)).await;
+        let closing = Instant::now();
+        pair.close().await;
+        assert!(closing.elapsed() < Duration::from_secs(1), "{:?}", closing.elapsed());
+    }
+    assert_eq!(threads, media_threads());
+    // Other tests of this process open sockets of their own meanwhile, and close them.
+    let settled = async {
+        while count("/proc/self/fd") > fds {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(Duration::from_secs(30), settled).await.expect("as few open files as before");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dropping_a_session_closes_it_in_the_background() {
+    let mut pair = Pair::connected().await;
+    drop(pair.callee.session);
+    while pair.callee.events.recv().await.is_some() {}
+    pair.caller.until(|event| matches!(event, SessionEvent::Disconnected)).await;
+    pair.caller.session.close().await;
+}
+
+fn count(directory: &str) -> usize {
+    std::fs::read_dir(directory).map_or(0, Iterator::count)
+}
+
+fn media_threads() -> usize {
+    0
+}
