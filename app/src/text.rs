@@ -1,0 +1,396 @@
+//! Every sentence that people read in the window, in every language that Parlor speaks.
+//!
+//! The sentences live in `assets/locales/*.toml` and are part of the program. A locale that lacks a sentence, or has one
+//! too many, fails a test; so does one whose placeholders differ from the English ones.
+
+use std::sync::LazyLock;
+
+use parlor_media::{DeviceKind, Problem};
+use parlor_net::{Status, Via};
+use serde::Deserialize;
+
+use crate::{
+    call::EndReason,
+    engine::Quality,
+    name::NameError,
+    settings::{Language, MAX_NAME_CHARS},
+};
+
+static ENGLISH: LazyLock<Text> = LazyLock::new(|| Text::parse(include_str!("../../assets/locales/en.toml")));
+static CHINESE: LazyLock<Text> = LazyLock::new(|| Text::parse(include_str!("../../assets/locales/zh-CN.toml")));
+
+/// A sentence with `{placeholders}`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Template(String);
+
+impl Template {
+    /// The sentence with its one placeholder filled in. What is filled in is never itself taken for a template.
+    pub fn with(&self, placeholder: &str, value: &str) -> String {
+        self.0.replace(&format!("{{{placeholder}}}"), value)
+    }
+}
+
+/// Declares a table of sentences: each field is one key of the locale files.
+macro_rules! sentences {
+    ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => { $(
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        #[expect(missing_docs, reason = "the English sentence in the locale file says it best")]
+        pub struct $name { $(pub $field: $kind,)* }
+    )* };
+}
+
+sentences! {
+    /// Everything that the window says in one language.
+    Text {
+        welcome: Welcome,
+        name_error: NameErrors,
+        people: People,
+        ringing: Ringing,
+        call: Call,
+        quality: Qualities,
+        ended: Ended,
+        notice: Notices,
+        device: DeviceProblems,
+        settings: SettingsText,
+        keys: Keys,
+    }
+    /// The first screen.
+    Welcome {
+        title: String,
+        lead: String,
+        name: String,
+        name_hint: String,
+        explain: String,
+        start: String,
+    }
+    /// What is wrong with a name.
+    NameErrors {
+        empty: String,
+        too_long: Template,
+        control_character: String,
+    }
+    /// The list of people.
+    People {
+        title: String,
+        you: Template,
+        free: String,
+        in_call: String,
+        via_lan: String,
+        via_node: String,
+        fingerprint: Template,
+        call_video: Template,
+        call_voice: Template,
+        empty_title: String,
+        empty_body: String,
+        choose_title: Template,
+        choose_body: String,
+        offline_title: String,
+        offline_body: String,
+        visible: String,
+        invisible: String,
+        settings: String,
+    }
+    /// Calling and being called.
+    Ringing {
+        calling: String,
+        ringing: String,
+        cancel: String,
+        incoming_video: String,
+        incoming_voice: String,
+        incoming_title: Template,
+        accept: String,
+        decline: String,
+    }
+    /// The call itself.
+    Call {
+        connecting: String,
+        reconnecting: String,
+        mute: String,
+        unmute: String,
+        mute_tooltip: String,
+        unmute_tooltip: String,
+        camera_off: String,
+        camera_on: String,
+        camera_off_tooltip: String,
+        camera_on_tooltip: String,
+        hang_up: String,
+        hang_up_tooltip: String,
+        their_mic_off: Template,
+        their_camera_off: Template,
+        you_are_muted: String,
+        voice_call: String,
+        waiting_for_picture: String,
+        remote_picture: Template,
+        own_picture: String,
+        test_card: String,
+        duration: Template,
+    }
+    /// How a call feels, and the path that it takes.
+    Qualities {
+        unknown: String,
+        good: String,
+        fair: String,
+        poor: String,
+        direct: String,
+        relayed: String,
+        round_trip: Template,
+    }
+    /// Why a call is over.
+    Ended {
+        hung_up: Template,
+        remote_hung_up: Template,
+        cancelled: Template,
+        remote_cancelled: Template,
+        declined: Template,
+        remote_declined: Template,
+        busy: Template,
+        no_answer: Template,
+        missed: Template,
+        unreachable: Template,
+        connection_lost: Template,
+        media_failed: Template,
+        incompatible: Template,
+        dismiss: String,
+    }
+    /// What happened.
+    Notices {
+        peer_online: Template,
+        peer_left: Template,
+        peer_lost: Template,
+        missed_while_busy: Template,
+        storage: Template,
+        network: String,
+    }
+    /// What is wrong with a device, by kind.
+    DeviceProblems {
+        camera: Problems,
+        microphone: Problems,
+        speaker: Problems,
+        video_out: Problems,
+    }
+    /// What is wrong with one kind of device.
+    Problems {
+        missing: String,
+        busy: String,
+        denied: String,
+        lost: String,
+        bad_file: String,
+        failed: String,
+    }
+    /// The settings.
+    SettingsText {
+        title: String,
+        back: String,
+        profile: String,
+        name: String,
+        save: String,
+        saved: String,
+        fingerprint: String,
+        appearance: String,
+        language: String,
+        language_system: String,
+        theme: String,
+        theme_system: String,
+        theme_light: String,
+        theme_dark: String,
+        devices: String,
+        camera: String,
+        microphone: String,
+        speaker: String,
+        default: String,
+        no_camera: String,
+        test_card: String,
+        no_microphone: String,
+        tone: String,
+        no_speaker: String,
+        file: Template,
+        refresh: String,
+    }
+    /// The names of keys, for the hints on buttons.
+    Keys {
+        enter: String,
+        escape: String,
+        control: Template,
+    }
+}
+
+impl Text {
+    /// The sentences in this language; [`Language::System`] is looked up.
+    pub fn of(language: Language) -> &'static Self {
+        match language {
+            Language::System => Self::of(language_of_locale(sys_locale::get_locale().as_deref())),
+            Language::English => &ENGLISH,
+            Language::Chinese => &CHINESE,
+        }
+    }
+
+    /// Why a call with `name` is over.
+    pub fn ended(&self, reason: EndReason, name: &str) -> String {
+        let sentences = &self.ended;
+        let sentence = match reason {
+            EndReason::HungUp => &sentences.hung_up,
+            EndReason::RemoteHungUp => &sentences.remote_hung_up,
+            EndReason::Cancelled => &sentences.cancelled,
+            EndReason::RemoteCancelled => &sentences.remote_cancelled,
+            EndReason::Declined => &sentences.declined,
+            EndReason::RemoteDeclined => &sentences.remote_declined,
+            EndReason::Busy => &sentences.busy,
+            EndReason::NoAnswer => &sentences.no_answer,
+            EndReason::Missed => &sentences.missed,
+            EndReason::Unreachable => &sentences.unreachable,
+            EndReason::ConnectionLost => &sentences.connection_lost,
+            EndReason::MediaFailed => &sentences.media_failed,
+            EndReason::Incompatible => &sentences.incompatible,
+        };
+        sentence.with("name", name)
+    }
+
+    /// What is wrong with a device, and what to do.
+    pub fn device_problem(&self, device: DeviceKind, problem: Problem) -> &str {
+        let sentences = match device {
+            DeviceKind::Camera => &self.device.camera,
+            DeviceKind::Microphone => &self.device.microphone,
+            DeviceKind::Speaker => &self.device.speaker,
+            DeviceKind::VideoOut => &self.device.video_out,
+        };
+        match problem {
+            Problem::Missing => &sentences.missing,
+            Problem::Busy => &sentences.busy,
+            Problem::Denied => &sentences.denied,
+            Problem::Lost => &sentences.lost,
+            Problem::BadFile => &sentences.bad_file,
+            Problem::Failed => &sentences.failed,
+        }
+    }
+
+    /// What is wrong with a name.
+    pub fn name_error(&self, error: NameError) -> String {
+        match error {
+            NameError::Empty => self.name_error.empty.clone(),
+            NameError::TooLong { .. } => self.name_error.too_long.with("max", &MAX_NAME_CHARS.to_string()),
+            NameError::ControlCharacter => self.name_error.control_character.clone(),
+        }
+    }
+
+    /// How a call feels.
+    pub fn quality(&self, quality: Quality) -> &str {
+        match quality {
+            Quality::Unknown => &self.quality.unknown,
+            Quality::Good => &self.quality.good,
+            Quality::Fair => &self.quality.fair,
+            Quality::Poor => &self.quality.poor,
+        }
+    }
+
+    /// Whether somebody can be called.
+    pub fn status(&self, status: Status) -> &str {
+        match status {
+            Status::Free => &self.people.free,
+            Status::InCall => &self.people.in_call,
+        }
+    }
+
+    /// How somebody is reached.
+    pub fn via(&self, via: Via) -> &str {
+        match via {
+            Via::Lan => &self.people.via_lan,
+            Via::Node => &self.people.via_node,
+        }
+    }
+
+    fn parse(locale: &str) -> Self {
+        toml::from_str(locale).expect("the locales are part of the program, and tests read them")
+    }
+}
+
+/// The language to speak to somebody whose system says `locale`, such as `zh-Hans-CN` or `de_DE.UTF-8`.
+fn language_of_locale(locale: Option<&str>) -> Language {
+    let is_chinese = locale.is_some_and(|locale| {
+        let language = locale.split(['-', '_', '.', '@']).next().unwrap_or_default();
+        language.eq_ignore_ascii_case("zh")
+    });
+    if is_chinese { Language::Chinese } else { Language::English }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const LOCALES: [(&str, &str); 2] = [
+        ("en", include_str!("../../assets/locales/en.toml")),
+        ("zh-CN", include_str!("../../assets/locales/zh-CN.toml")),
+    ];
+
+    /// Every sentence of a locale with its path, such as `people.title`.
+    fn sentences(locale: &str) -> Vec<(String, String)> {
+        fn collect(path: &str, value: &toml::Value, into: &mut Vec<(String, String)>) {
+            match value {
+                toml::Value::Table(table) => {
+                    for (key, value) in table {
+                        collect(&format!("{path}.{key}"), value, into);
+                    }
+                }
+                toml::Value::String(text) => into.push((path.to_owned(), text.clone())),
+                other => panic!("{path} is not a sentence: {other}"),
+            }
+        }
+        let mut all = Vec::new();
+        collect("", &locale.parse::<toml::Table>().unwrap().into(), &mut all);
+        all
+    }
+
+    fn placeholders(sentence: &str) -> BTreeSet<&str> {
+        sentence.split('{').skip(1).map(|rest| rest.split_once('}').expect("a closed brace").0).collect()
+    }
+
+    #[test]
+    fn every_language_has_exactly_the_sentences_that_the_window_needs() {
+        for (name, locale) in LOCALES {
+            let parsed: Result<Text, _> = toml::from_str(locale);
+            assert!(parsed.is_ok(), "{name}: {}", parsed.unwrap_err());
+        }
+        let superfluous = format!("{}\n[extra]\nkey = \"x\"\n", LOCALES[0].1);
+        assert!(toml::from_str::<Text>(&superfluous).is_err());
+    }
+
+    #[test]
+    fn placeholders_are_the_same_in_every_language() {
+        let english = sentences(LOCALES[0].1);
+        for (name, locale) in &LOCALES[1..] {
+            for ((key, ours), (other_key, theirs)) in english.iter().zip(sentences(locale)) {
+                assert_eq!(*key, other_key, "{name}");
+                assert_eq!(placeholders(ours), placeholders(&theirs), "{name}: {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_sentence_is_empty_or_padded() {
+        for (name, locale) in LOCALES {
+            for (key, sentence) in sentences(locale) {
+                assert!(!sentence.is_empty() && sentence.trim() == sentence, "{name}: {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_looks_like_a_placeholder_stays_a_name() {
+        let text = Text::of(Language::English);
+        assert_eq!(text.ended(EndReason::NoAnswer, "{name}"), "{name} did not answer.");
+    }
+
+    #[test]
+    fn chinese_systems_get_chinese_and_all_others_english() {
+        for locale in ["zh", "zh-CN", "zh_CN.UTF-8", "zh-Hans-SG", "ZH-TW"] {
+            assert_eq!(language_of_locale(Some(locale)), Language::Chinese, "{locale}");
+        }
+        for locale in [None, Some("en-GB"), Some("de_DE.UTF-8"), Some("C"), Some("zha"), Some("")] {
+            assert_eq!(language_of_locale(locale), Language::English, "{locale:?}");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The window. It draws the engine's [`Snapshot`], says its [`Notice`]s, shows the newest pictures, and turns what a
+//! person does into [`Command`]s. It decides nothing about calls, and never waits.
+//!
+//! [`Ui`] is the whole surface without a window or an engine; [`run`] puts it into a window and feeds it.
+
+mod call_screen;
+mod logo;
+mod notices;
+mod people;
+mod ringing;
+mod settings_screen;
+#[cfg(test)]
+mod tests;
+mod theme;
+mod video_view;
+mod welcome;
+mod widgets;
+mod window;
+
+use std::time::SystemTime;
+
+use egui::{Key, Modifiers, UserAttentionType, ViewportCommand};
+use parlor_media::Frame;
+use parlor_net::CallId;
+
+pub use self::window::{Wake, WindowOptions, run};
+use self::{
+    call_screen::CallScreen,
+    notices::Notices,
+    ringing::{Other, Ringing},
+    settings_screen::SettingsScreen,
+    theme::Palette,
+    welcome::Welcome,
+};
+use crate::{
+    engine::{CallView, Command, Notice, Snapshot},
+    settings::Settings,
+    text::Text,
+};
+
+/// Everything that is seen, and what it remembers between frames.
+#[derive(Default)]
+pub struct Ui {
+    page: Page,
+    welcome: Welcome,
+    settings: SettingsScreen,
+    ringing: Ringing,
+    call: CallScreen,
+    notices: Notices,
+    background: egui::Color32,
+    title: String,
+    /// The call that the window system was asked to draw attention to.
+    attention: Option<CallId>,
+}
+
+/// What is seen between calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Page {
+    #[default]
+    People,
+    Settings,
+}
+
+/// What every screen draws from, and where its commands go.
+struct Scene<'a> {
+    text: &'static Text,
+    palette: &'static Palette,
+    snapshot: &'a Snapshot,
+    now: SystemTime,
+    commands: &'a mut Vec<Command>,
+}
+
+impl Scene<'_> {
+    fn change_settings(&mut self, change: impl FnOnce(&mut Settings)) {
+        let mut settings = self.snapshot.settings.clone();
+        change(&mut settings);
+        self.commands.push(Command::SetSettings(Box::new(settings)));
+    }
+}
+
+impl Ui {
+    /// Gives the context Parlor's fonts and colours. Once, at least one frame before [`Ui::show`].
+    pub fn install(ctx: &egui::Context) {
+        theme::install(ctx);
+    }
+
+    /// Takes what happened, to say it.
+    pub fn notice(&mut self, notice: Notice) {
+        self.notices.push(notice);
+    }
+
+    /// Takes the other's newest picture.
+    pub fn remote_frame(&mut self, frame: Frame) {
+        self.call.set_remote(frame);
+    }
+
+    /// Takes our camera's newest picture, not mirrored.
+    pub fn preview_frame(&mut self, frame: Frame) {
+        self.call.set_preview(frame);
+    }
+
+    /// Draws everything, and returns what the person wants.
+    pub fn show(&mut self, ui: &mut egui::Ui, snapshot: &Snapshot, now: SystemTime) -> Vec<Command> {
+        let mut commands = Vec::new();
+        theme::set(ui.ctx(), snapshot.settings.theme);
+        let text = Text::of(snapshot.settings.language);
+        let palette = palette(ui.ctx(), snapshot);
+        self.background = palette.background;
+        let mut scene = Scene { text, palette, snapshot, now, commands: &mut commands };
+        self.call.keep_only(&snapshot.call);
+        self.announce(ui.ctx(), &scene);
+        self.screen(ui, &mut scene);
+        self.notices.show_brief(ui, &scene, brief_lines_rect(ui, snapshot));
+        commands
+    }
+
+    /// The colour behind everything; the window is cleared with it, so that no screen needs to fill itself.
+    pub const fn background(&self) -> egui::Color32 {
+        self.background
+    }
+
+    /// Gives back what the pictures hold on the GPU.
+    fn destroy(&self, gl: &eframe::glow::Context) {
+        for view in self.call.views() {
+            view.destroy(gl);
+        }
+    }
+
+    fn screen(&mut self, ui: &mut egui::Ui, scene: &mut Scene<'_>) {
+        let snapshot = scene.snapshot;
+        match &snapshot.call {
+            CallView::Idle if snapshot.me.name.is_none() => self.welcome.show(ui, scene),
+            CallView::Idle => {
+                let next = match self.page {
+                    Page::People => people::show(ui, scene, &mut self.notices),
+                    Page::Settings => self.settings.show(ui, scene),
+                };
+                self.page = next.unwrap_or(self.page);
+            }
+            CallView::Outgoing { call, peer, name, kind, ringing } => {
+                let other = Other { call: *call, peer, name, kind: *kind };
+                self.ringing.show_outgoing(ui, scene, &other, *ringing);
+            }
+            CallView::Incoming { call, peer, name, kind } => {
+                let other = Other { call: *call, peer, name, kind: *kind };
+                self.ringing.show_incoming(ui, scene, &other);
+            }
+            CallView::Connecting(active) => self.call.show_connecting(ui, scene, active),
+            CallView::Connected { .. } => self.call.show_connected(ui, scene, &snapshot.call),
+            CallView::Reconnecting { active, since } => self.call.show_reconnecting(ui, scene, active, *since),
+        }
+    }
+
+    /// Tells the window system whom this window is about, and that somebody calls.
+    fn announce(&mut self, ctx: &egui::Context, scene: &Scene<'_>) {
+        let incoming = match &scene.snapshot.call {
+            CallView::Incoming { call, name, .. } => Some((*call, name)),
+            CallView::Idle
+            | CallView::Outgoing { .. }
+            | CallView::Connecting(_)
+            | CallView::Connected { .. }
+            | CallView::Reconnecting { .. } => None,
+        };
+        let attention = incoming.map(|(call, _)| call);
+        if self.attention != attention {
+            let kind = if attention.is_some() { UserAttentionType::Critical } else { UserAttentionType::Reset };
+            ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(kind));
+            self.attention = attention;
+        }
+        let title = match (incoming, &scene.snapshot.me.name) {
+            (Some((_, name)), _) => format!("{} – Parlor", scene.text.ringing.incoming_title.with("name", name)),
+            (None, Some(name)) => format!("{name} – Parlor"),
+            (None, None) => "Parlor".to_owned(),
+        };
+        if self.title != title {
+            ctx.send_viewport_cmd(ViewportCommand::Title(title.clone()));
+            self.title = title;
+        }
+    }
+}
+
+fn palette(ctx: &egui::Context, snapshot: &Snapshot) -> &'static Palette {
+    if in_call(snapshot) { &theme::CALL } else { Palette::of(ctx) }
+}
+
+const fn in_call(snapshot: &Snapshot) -> bool {
+    match snapshot.call {
+        CallView::Idle | CallView::Outgoing { .. } | CallView::Incoming { .. } => false,
+        CallView::Connecting(_) | CallView::Connected { .. } | CallView::Reconnecting { .. } => true,
+    }
+}
+
+/// Where brief lines appear: at the bottom, above the controls of a call.
+fn brief_lines_rect(ui: &egui::Ui, snapshot: &Snapshot) -> egui::Rect {
+    let whole = ui.ctx().content_rect();
+    if in_call(snapshot) { whole.with_max_y(whole.bottom() - 120.0) } else { whole }
+}
+
+/// This key was pressed, with exactly these modifiers, while nobody types. A key that is held down counts once.
+fn pressed(ui: &egui::Ui, modifiers: Modifiers, key: Key) -> bool {
+    let typing = ui.ctx().text_edit_focused();
+    !typing
+        && ui.input(|input| {
+            input.events.iter().any(|event| {
+                matches!(event, egui::Event::Key { key: pressed_key, pressed: true, repeat: false, modifiers: with, .. }
+                    if *pressed_key == key && with.matches_exact(modifiers))
+            })
+        })
+}

@@ -1,0 +1,265 @@
+//! What happened, said once: brief lines that go by themselves, and lines that stay until they were read.
+
+use std::collections::VecDeque;
+
+use egui::{Align2, Area, Color32, CornerRadius, Id, Order, Rect, Sense, Stroke, StrokeKind, Ui, vec2};
+use egui_phosphor::regular as icons;
+use parlor_net::OfflineReason;
+
+use super::{
+    Scene,
+    theme::{self, GAP, Palette, RADIUS, TOUCH},
+    widgets::{focus_ring, interact},
+};
+use crate::{
+    engine::{EndReason, Notice},
+    text::Text,
+};
+
+/// At most this many lines of a kind; the oldest make room.
+const MAX_LINES: usize = 3;
+
+/// What is still to be read.
+#[derive(Default)]
+pub(super) struct Notices {
+    brief: VecDeque<Brief>,
+    staying: VecDeque<Notice>,
+}
+
+struct Brief {
+    notice: Notice,
+    /// On egui's clock; `None` until it was first drawn.
+    until: Option<f64>,
+}
+
+/// What becomes of a notice.
+enum Fate {
+    /// Shown for some seconds.
+    Brief,
+    /// Shown until it is dismissed.
+    Stays,
+    /// Other parts of the window show it.
+    Elsewhere,
+}
+
+impl Notices {
+    /// Takes what happened.
+    pub(super) fn push(&mut self, notice: Notice) {
+        if matches!(notice, Notice::Inviting { .. } | Notice::Accepted { .. }) {
+            // A new call makes the end of an earlier one old news, but not the calls that were missed.
+            self.staying.retain(|notice| !matches!(notice, Notice::Ended { reason, .. } if !is_missed(*reason)));
+        }
+        match fate(&notice) {
+            Fate::Brief => {
+                bounded_push(&mut self.brief, Brief { notice, until: None });
+            }
+            Fate::Stays => bounded_push(&mut self.staying, notice),
+            Fate::Elsewhere => {}
+        }
+    }
+
+    /// Draws the lines that stay, in the flow of the layout.
+    pub(super) fn show_staying(&mut self, ui: &mut Ui, scene: &Scene<'_>) {
+        let mut dismissed = None;
+        for (index, notice) in self.staying.iter().enumerate() {
+            let Some(sentence) = sentence(notice, scene.text) else { continue };
+            let (icon, colour) = symbol(notice, scene.palette);
+            ui.push_id(("staying", index), |ui| {
+                if staying_line(ui, scene, icon, colour, &sentence) {
+                    dismissed = Some(index);
+                }
+            });
+        }
+        if let Some(index) = dismissed {
+            self.staying.remove(index);
+        }
+    }
+
+    /// Draws the brief lines at the bottom of `rect`, and forgets those whose time is up.
+    pub(super) fn show_brief(&mut self, ui: &Ui, scene: &Scene<'_>, rect: Rect) {
+        let now = ui.input(|input| input.time);
+        for line in &mut self.brief {
+            line.until.get_or_insert(now + seconds(&line.notice));
+        }
+        self.brief.retain(|line| line.until.is_none_or(|until| now < until));
+        let next = self.brief.iter().filter_map(|line| line.until).fold(f64::INFINITY, f64::min);
+        if next.is_finite() {
+            ui.ctx().request_repaint_after_secs((next - now) as f32 + 0.01);
+        }
+        let lines: Vec<_> =
+            self.brief.iter().filter_map(|line| Some((&line.notice, sentence(&line.notice, scene.text)?))).collect();
+        if lines.is_empty() {
+            return;
+        }
+        Area::new(Id::new("brief notices"))
+            .order(Order::Foreground)
+            .interactable(false)
+            .fade_in(false)
+            .pivot(Align2::CENTER_BOTTOM)
+            .fixed_pos(rect.center_bottom() - vec2(0.0, 2.0 * GAP))
+            .show(ui.ctx(), |ui| {
+                ui.set_max_width((rect.width() - 4.0 * GAP).min(420.0));
+                ui.vertical_centered(|ui| {
+                    for (notice, sentence) in &lines {
+                        brief_line(ui, scene.palette, symbol(notice, scene.palette), sentence);
+                    }
+                });
+            });
+    }
+}
+
+fn brief_line(ui: &mut Ui, palette: &Palette, (icon, colour): (&str, Color32), sentence: &str) {
+    egui::Frame::new()
+        .fill(palette.surface)
+        .stroke(Stroke::new(1.0, palette.border))
+        .corner_radius(CornerRadius::same(RADIUS))
+        .inner_margin(egui::Margin::symmetric(14, 10))
+        .show(ui, |ui| {
+            ui.horizontal_top(|ui| {
+                ui.spacing_mut().interact_size.y = 0.0;
+                super::widgets::label(ui, icon, theme::filled_icon(17.0), colour);
+                super::widgets::label(ui, sentence, theme::regular(14.0), palette.text);
+            });
+        });
+}
+
+/// Whether it was dismissed.
+fn staying_line(ui: &mut Ui, scene: &Scene<'_>, icon: &str, colour: Color32, sentence: &str) -> bool {
+    let palette = scene.palette;
+    let width = ui.available_width();
+    let words = ui.painter().layout(sentence.to_owned(), theme::regular(14.0), palette.text, width - 44.0 - TOUCH);
+    let height = (words.size().y + 2.0 * GAP).max(TOUCH + 4.0);
+    let (rect, response) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::WidgetType::Label, true, sentence));
+    let painter = ui.painter();
+    let fill = palette.surface.lerp_to_gamma(colour, 0.10);
+    painter.rect(rect, RADIUS, fill, Stroke::new(1.0, colour.gamma_multiply(0.5)), StrokeKind::Inside);
+    painter.text(rect.left_center() + vec2(22.0, 0.0), Align2::CENTER_CENTER, icon, theme::filled_icon(20.0), colour);
+    painter.galley(rect.left_center() + vec2(42.0, -words.size().y / 2.0), words, palette.text);
+    let close = Rect::from_center_size(rect.right_center() - vec2(TOUCH / 2.0 + 2.0, 0.0), vec2(TOUCH, TOUCH));
+    let response = interact(ui, close, &scene.text.ended.dismiss, ui.id().with("dismiss"));
+    if response.hovered() {
+        ui.painter().circle_filled(close.center(), 16.0, palette.hovered);
+    }
+    focus_ring(ui, &response, close.shrink(6.0), 16.0);
+    ui.painter().text(close.center(), Align2::CENTER_CENTER, icons::X, theme::icon(17.0), palette.muted);
+    response.on_hover_text(&scene.text.ended.dismiss).clicked()
+}
+
+const fn fate(notice: &Notice) -> Fate {
+    match notice {
+        Notice::PeerOnline { .. } | Notice::PeerOffline { .. } | Notice::Device(_) | Notice::Network(_) => Fate::Brief,
+        Notice::Ended { reason, .. } => match reason {
+            EndReason::HungUp | EndReason::RemoteHungUp | EndReason::Cancelled | EndReason::Declined => Fate::Brief,
+            EndReason::RemoteCancelled
+            | EndReason::RemoteDeclined
+            | EndReason::Busy
+            | EndReason::NoAnswer
+            | EndReason::Missed
+            | EndReason::Unreachable
+            | EndReason::ConnectionLost
+            | EndReason::MediaFailed
+            | EndReason::Incompatible => Fate::Stays,
+        },
+        Notice::MissedWhileBusy { .. } | Notice::Storage(_) => Fate::Stays,
+        Notice::Ready { .. }
+        | Notice::Inviting { .. }
+        | Notice::RingingThere { .. }
+        | Notice::Incoming { .. }
+        | Notice::Accepted { .. }
+        | Notice::Connected { .. }
+        | Notice::FirstVideoFrame { .. }
+        | Notice::FirstAudio { .. }
+        | Notice::Reconnecting { .. }
+        | Notice::Reconnected { .. }
+        | Notice::DevicesClosed { .. } => Fate::Elsewhere,
+    }
+}
+
+/// How long a brief line is shown: long enough to be read.
+const fn seconds(notice: &Notice) -> f64 {
+    match notice {
+        Notice::Device(_) | Notice::Network(_) => 10.0,
+        _ => 5.0,
+    }
+}
+
+fn sentence(notice: &Notice, text: &Text) -> Option<String> {
+    let sentence = match notice {
+        Notice::PeerOnline { name, .. } => text.notice.peer_online.with("name", name),
+        Notice::PeerOffline { name, reason: OfflineReason::Left, .. } => text.notice.peer_left.with("name", name),
+        Notice::PeerOffline { name, reason: OfflineReason::Lost, .. } => text.notice.peer_lost.with("name", name),
+        Notice::Ended { name, reason, .. } => text.ended(*reason, name),
+        Notice::MissedWhileBusy { name, .. } => text.notice.missed_while_busy.with("name", name),
+        Notice::Device(problem) => text.device_problem(problem.device, problem.problem).to_owned(),
+        Notice::Storage(detail) => text.notice.storage.with("detail", detail),
+        Notice::Network(_) => text.notice.network.clone(),
+        Notice::Ready { .. }
+        | Notice::Inviting { .. }
+        | Notice::RingingThere { .. }
+        | Notice::Incoming { .. }
+        | Notice::Accepted { .. }
+        | Notice::Connected { .. }
+        | Notice::FirstVideoFrame { .. }
+        | Notice::FirstAudio { .. }
+        | Notice::Reconnecting { .. }
+        | Notice::Reconnected { .. }
+        | Notice::DevicesClosed { .. } => return None,
+    };
+    Some(sentence)
+}
+
+const fn symbol(notice: &Notice, palette: &Palette) -> (&'static str, Color32) {
+    match notice {
+        Notice::PeerOnline { .. } => (icons::HAND_WAVING, palette.success),
+        Notice::PeerOffline { .. } => (icons::SIGN_OUT, palette.muted),
+        Notice::MissedWhileBusy { .. } => (icons::PHONE_X, palette.warning),
+        Notice::Ended { reason, .. } if is_missed(*reason) => (icons::PHONE_X, palette.warning),
+        Notice::Ended { reason: EndReason::HungUp | EndReason::RemoteHungUp, .. } => {
+            (icons::PHONE_DISCONNECT, palette.muted)
+        }
+        Notice::Ended { reason: EndReason::Cancelled | EndReason::Declined, .. } => {
+            (icons::PHONE_DISCONNECT, palette.muted)
+        }
+        Notice::Ended { .. } => (icons::PHONE_DISCONNECT, palette.warning),
+        _ => (icons::WARNING, palette.warning),
+    }
+}
+
+/// Somebody wanted to talk to us and could not.
+const fn is_missed(reason: EndReason) -> bool {
+    matches!(reason, EndReason::Missed | EndReason::RemoteCancelled)
+}
+
+fn bounded_push<T>(lines: &mut VecDeque<T>, line: T) {
+    if lines.len() == MAX_LINES {
+        lines.pop_front();
+    }
+    lines.push_back(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_arrivals_leave_three_lines() {
+        let mut notices = Notices::default();
+        for _ in 0..1000 {
+            notices.push(Notice::Storage("settings.toml".to_owned()));
+            notices.push(Notice::Network(String::new()));
+        }
+        assert_eq!((notices.brief.len(), notices.staying.len()), (MAX_LINES, MAX_LINES));
+    }
+
+    #[test]
+    fn a_new_call_clears_the_end_of_the_last_one_but_not_a_missed_call() {
+        let (peer, call) = (parlor_net::PeerId::random(), parlor_net::CallId::from_bits(1));
+        let ended = |reason| Notice::Ended { call, peer, name: "Ada".to_owned(), reason };
+        let mut notices = Notices::default();
+        notices.push(ended(EndReason::NoAnswer));
+        notices.push(ended(EndReason::Missed));
+        notices.push(Notice::Inviting { call, peer });
+        assert_eq!(notices.staying, [ended(EndReason::Missed)]);
+    }
+}
