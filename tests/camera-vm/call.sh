@@ -1,3 +1,4 @@
+#!/bin/sh
 # On the machine with a camera: Ann calls Bob on the loopback interface and shows him what her camera sees. Prints what
 # both say, and when the camera's device is open or not. The test `camera` judges it.
 
