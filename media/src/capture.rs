@@ -313,3 +313,6 @@ fn camera_problem(problem: Problem, detail: String) -> DeviceProblem {
 fn clip_problem(path: &Path, detail: &str) -> DeviceProblem {
     camera_problem(Problem::BadFile, format!("{}: {detail}", path.display()))
 }
+
+#[cfg(test)]
+mod tests;

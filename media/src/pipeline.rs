@@ -5,3 +5,6 @@ mod video_out;
 pub mod video_recv;
 pub mod video_send;
 pub mod voice;
+
+#[cfg(test)]
+mod tests;

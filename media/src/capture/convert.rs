@@ -119,3 +119,64 @@ fn prefix(data: &[u8], len: usize) -> Result<&[u8], ConvertError> {
 fn convert_error(error: impl std::fmt::Display) -> ConvertError {
     ConvertError(error.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Frame, MediaTime, frame::FramePool};
+
+    /// 32 x 16 pixels of pure red, 4:2:2.
+    const RED_JPEG: &[u8] = include_bytes!("convert/red.jpg");
+    /// Pure red in BT.709, limited range.
+    const RED: [u8; 3] = [63, 102, 240];
+
+    fn convert(format: FrameFormat, size: (u32, u32), data: &[u8]) -> Result<Frame, ConvertError> {
+        FramePool::default().try_frame(size.0, size.1, MediaTime::default(), |planes| {
+            Converter::default().convert(format, size, data, planes)
+        })
+    }
+
+    fn assert_colour(frame: &Frame, colour: [u8; 3]) {
+        for (plane, value) in [(frame.y(), colour[0]), (frame.u(), colour[1]), (frame.v(), colour[2])] {
+            assert!(plane.iter().all(|pixel| pixel.abs_diff(value) <= 2), "{plane:?} is not {value}");
+        }
+    }
+
+    #[test]
+    fn red_is_red_from_every_format() {
+        let rgb = [255, 0, 0].repeat(32 * 16);
+        let bgr = [0, 0, 255].repeat(32 * 16);
+        // Red in BT.601, limited range.
+        let yuyv = [81, 90, 81, 240].repeat(16 * 16);
+        let nv12 = [vec![81; 32 * 16], [90, 240].repeat(16 * 8)].concat();
+        let cases = [
+            (FrameFormat::RAWRGB, &rgb[..]),
+            (FrameFormat::RAWBGR, &bgr),
+            (FrameFormat::YUYV, &yuyv),
+            (FrameFormat::NV12, &nv12),
+            (FrameFormat::MJPEG, RED_JPEG),
+        ];
+        for (format, data) in cases {
+            assert_colour(&convert(format, (32, 16), data).unwrap(), RED);
+        }
+        assert_colour(&convert(FrameFormat::GRAY, (32, 16), &[99; 32 * 16]).unwrap(), [99, 128, 128]);
+    }
+
+    #[test]
+    fn odd_sizes_and_longer_buffers_are_fine() {
+        assert_colour(&convert(FrameFormat::YUYV, (31, 15), &[81, 90, 81, 240].repeat(999)).unwrap(), RED);
+        assert_colour(&convert(FrameFormat::RAWRGB, (31, 15), &[255, 0, 0].repeat(999)).unwrap(), RED);
+        let with_junk = [RED_JPEG, &[7; 5_000]].concat();
+        assert_colour(&convert(FrameFormat::MJPEG, (32, 16), &with_junk).unwrap(), RED);
+    }
+
+    #[test]
+    fn damaged_frames_are_errors() {
+        for format in [FrameFormat::YUYV, FrameFormat::NV12, FrameFormat::RAWRGB, FrameFormat::GRAY] {
+            assert!(convert(format, (32, 16), &[0; 100]).is_err());
+        }
+        assert!(convert(FrameFormat::MJPEG, (32, 16), &[]).is_err());
+        assert!(convert(FrameFormat::MJPEG, (64, 16), RED_JPEG).is_err(), "another size");
+        assert!(convert(FrameFormat::MJPEG, (32, 16), &RED_JPEG[..200]).is_err());
+    }
+}

@@ -39,3 +39,6 @@ fn without_trailing_zeros(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
     &bytes[..end]
 }
+
+#[cfg(test)]
+mod tests;
