@@ -8,6 +8,8 @@ mod clip;
 mod convert;
 mod device;
 mod listing;
+#[cfg(target_os = "linux")]
+mod negotiate;
 mod test_card;
 
 use std::{

@@ -4,7 +4,7 @@ use nokhwa::utils::{CameraFormat, FrameFormat};
 
 /// What a call wants: more is cost without a benefit.
 const PIXELS: i64 = 1280 * 720;
-const FPS: u32 = 30;
+pub(super) const FPS: u32 = 30;
 /// Slower looks broken, however sharp it is.
 const SMOOTH_FPS: u32 = 20;
 

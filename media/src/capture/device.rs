@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    error::Error,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError},
@@ -10,14 +11,12 @@ use std::{
 
 use nokhwa::{
     Camera, NokhwaError,
-    utils::{CameraFormat, RequestedFormat, RequestedFormatType},
+    utils::{CameraIndex, RequestedFormat, RequestedFormatType},
 };
 
 use super::{Message, camera_problem, choice, convert::Converter, listing};
 use crate::{DeviceProblem, Problem, clock, frame::FramePool};
 
-/// Formats that are tried before the camera counts as unusable.
-const ATTEMPTS: usize = 4;
 /// Damaged frames in a row that are left out before the camera counts as unusable.
 const MAX_DAMAGED: u32 = 30;
 
@@ -127,31 +126,35 @@ fn open(id: Option<&str>) -> Result<Camera, DeviceProblem> {
     let missing =
         || camera_problem(Problem::Missing, format!("no camera {}", id.unwrap_or_default()).trim_end().into());
     let index = listing::find(id).ok_or_else(missing)?;
-    let any = RequestedFormat::with_formats(RequestedFormatType::None, &choice::FORMATS);
-    let mut camera = Camera::new(index, any).map_err(|error| classify(&error))?;
-    let formats = choice::by_preference(camera.compatible_camera_formats().map_err(|error| classify(&error))?);
-    let mut result = Ok(camera.camera_format());
-    for format in formats.into_iter().take(ATTEMPTS) {
-        result = set_format(&mut camera, format);
-        match &result {
-            Ok(_) => break,
-            Err(error) => tracing::debug!(%error, %format, "the camera refuses a format that it offers"),
-        }
-    }
-    result.and_then(|_| camera.open_stream()).map_err(|error| classify(&error))?;
+    let mut camera = open_with_format(index).map_err(|error| classify(error.to_string()))?;
+    camera.open_stream().map_err(|error| classify(error.to_string()))?;
     Ok(camera)
 }
 
-/// Sets a format and reads back what the driver made of it.
-fn set_format(camera: &mut Camera, format: CameraFormat) -> Result<CameraFormat, NokhwaError> {
-    let formats = [format.format()];
-    camera.set_camera_requset(RequestedFormat::with_formats(RequestedFormatType::Exact(format), &formats))?;
-    camera.refresh_camera_format()
+#[cfg(target_os = "linux")]
+fn open_with_format(index: CameraIndex) -> Result<Camera, Box<dyn Error>> {
+    let format = super::negotiate::set_best_format(index.as_index()? as usize)?;
+    let format = format.ok_or("it has no format that can be used")?;
+    let exactly = RequestedFormat::with_formats(RequestedFormatType::Exact(format), &choice::FORMATS);
+    Ok(Camera::new(index, exactly)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_with_format(index: CameraIndex) -> Result<Camera, Box<dyn Error>> {
+    let any = RequestedFormat::with_formats(RequestedFormatType::None, &choice::FORMATS);
+    let mut camera = Camera::new(index, any)?;
+    let formats = choice::by_preference(camera.compatible_camera_formats()?);
+    // Whatever it opened with remains if it refuses the best.
+    if let Some(&best) = formats.first() {
+        let exactly = RequestedFormat::with_formats(RequestedFormatType::Exact(best), &choice::FORMATS);
+        let set = camera.set_camera_requset(exactly);
+        tracing::debug!(?set, "format of the camera");
+    }
+    Ok(camera)
 }
 
 /// What keeps a camera from opening. The library passes the system's error on as text alone.
-fn classify(error: &NokhwaError) -> DeviceProblem {
-    let detail = error.to_string();
+fn classify(detail: String) -> DeviceProblem {
     let problem = match os_error(&detail) {
         // EPERM, EACCES
         Some(1 | 13) => Problem::Denied,
@@ -166,7 +169,7 @@ fn classify(error: &NokhwaError) -> DeviceProblem {
 
 /// A camera that gave frames fails by being unplugged, as a rule.
 fn lost(error: &NokhwaError) -> DeviceProblem {
-    let problem = classify(error);
+    let problem = classify(error.to_string());
     match problem.problem {
         Problem::Busy | Problem::Denied => problem,
         Problem::Missing | Problem::Lost | Problem::BadFile | Problem::Failed => {
@@ -187,8 +190,7 @@ mod tests {
 
     #[test]
     fn what_the_system_says_becomes_what_a_person_can_act_on() {
-        let open =
-            |text: &str| classify(&NokhwaError::OpenDeviceError("0".into(), format!("V4L2 Error: {text}"))).problem;
+        let open = |text: &str| classify(format!("Could not open device 0: V4L2 Error: {text}")).problem;
         assert_eq!(open("Permission denied (os error 13)"), Problem::Denied);
         assert_eq!(open("No such file or directory (os error 2)"), Problem::Missing);
         assert_eq!(open("Device or resource busy (os error 16)"), Problem::Busy);
