@@ -122,7 +122,7 @@ impl Worker {
     fn run(mut self, source: &VideoSource) {
         let Stopped = match source {
             VideoSource::None => self.wait_for_stop(),
-            VideoSource::TestCard => self.play_test_card(),
+            VideoSource::TestCard => self.play_test_card(CameraState::Open),
             VideoSource::File(path) => self.play_file(path),
             VideoSource::Device(id) => self.run_device(Some(id)),
             VideoSource::Default => self.run_device(None),
@@ -145,7 +145,7 @@ impl Worker {
                 self.problem(problem);
                 announced = true;
                 if !opened && missing && id.is_none() {
-                    return self.play_test_card();
+                    return self.play_test_card(CameraState::TestCard);
                 }
                 self.state(CameraState::Closed);
             }
@@ -214,10 +214,10 @@ impl Worker {
         }
     }
 
-    fn play_test_card(&mut self) -> Stopped {
+    fn play_test_card(&mut self, state: CameraState) -> Stopped {
         let mut card = TestCard::new();
         let rate = (TestCard::FPS, 1);
-        self.play(CameraState::TestCard, rate, |number, pool, _| Ok::<_, DeviceProblem>(card.frame(number, pool)))
+        self.play(state, rate, |number, pool, _| Ok::<_, DeviceProblem>(card.frame(number, pool)))
     }
 
     fn play_file(&mut self, path: &Path) -> Stopped {

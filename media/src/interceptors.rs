@@ -213,7 +213,13 @@ pub(crate) mod testing {
         }
     }
 
-    pub(crate) fn rtp(now: Instant, ssrc: u32, payload_type: u8, sequence: u16, payload: &'static [u8]) -> TaggedPacket {
+    pub(crate) fn rtp(
+        now: Instant,
+        ssrc: u32,
+        payload_type: u8,
+        sequence: u16,
+        payload: &'static [u8],
+    ) -> TaggedPacket {
         let header = rtp::header::Header {
             version: 2,
             ssrc,

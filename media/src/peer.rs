@@ -9,9 +9,7 @@ mod addresses;
 mod engine;
 mod track;
 
-use std::{
-    sync::{Arc, atomic::Ordering, mpsc as std_mpsc},
-};
+use std::sync::{Arc, atomic::Ordering, mpsc as std_mpsc};
 
 use rtc::{
     peer_connection::configuration::RTCOfferOptions,
@@ -161,9 +159,10 @@ impl Peer {
     /// Takes the answer to the latest offer.
     pub(crate) async fn accept_answer(&self, sdp: String) -> Result<(), Error> {
         let connection = Arc::clone(&self.connection);
-        guarded(sdp, |sdp| async move {
-            Ok(connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await?)
-        })
+        guarded(
+            sdp,
+            |sdp| async move { Ok(connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await?) },
+        )
         .await
     }
 

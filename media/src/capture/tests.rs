@@ -53,7 +53,7 @@ fn clip(directory: &tempfile::TempDir, frames: u16, cut: usize) -> PathBuf {
 fn the_test_card_moves_in_real_time_and_its_thread_ends_on_close() {
     let bench = open(&VideoSource::TestCard);
     let first = bench.frame();
-    assert_eq!(bench.event(), CameraEvent::State(CameraState::TestCard));
+    assert_eq!(bench.event(), CameraEvent::State(CameraState::Open));
     assert_eq!((first.width(), first.height()), (1280, 720));
     let later = (0..9).map(|_| bench.frame()).last().unwrap();
     let marks = frame_mark::read(&later).unwrap() - frame_mark::read(&first).unwrap();

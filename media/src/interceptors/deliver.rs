@@ -38,11 +38,7 @@ struct Stream {
 
 impl Deliver {
     /// `audio` and `video` lose the packets that they have no room for.
-    pub(crate) fn new(
-        audio: SyncSender<IncomingPacket>,
-        video: SyncSender<IncomingPacket>,
-        meter: Arc<Meter>,
-    ) -> Self {
+    pub(crate) fn new(audio: SyncSender<IncomingPacket>, video: SyncSender<IncomingPacket>, meter: Arc<Meter>) -> Self {
         Self { streams: HashMap::new(), audio, video, meter }
     }
 }

@@ -52,13 +52,8 @@ impl Track {
             Kind::Audio => ("audio", RtpCodecKind::Audio),
             Kind::Video => ("video", RtpCodecKind::Video),
         };
-        let track = MediaStreamTrack::new(
-            "parlor".to_owned(),
-            name.to_owned(),
-            name.to_owned(),
-            codec_kind,
-            vec![encoding],
-        );
+        let track =
+            MediaStreamTrack::new("parlor".to_owned(), name.to_owned(), name.to_owned(), codec_kind, vec![encoding]);
         Self { kind, ssrc, local: Arc::new(TrackLocalStaticRTP::new(track)) }
     }
 

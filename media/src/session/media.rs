@@ -75,9 +75,9 @@ impl Media {
     /// Opens nothing yet.
     pub(super) fn new(config: SessionConfig) -> (Self, mpsc::Receiver<MediaEvent>) {
         let (events, outbox) = mpsc::channel(MAX_EVENTS);
-        let frame_log = config.frame_log.and_then(|path| {
-            FrameLog::create(&path).inspect_err(|error| tracing::warn!(%error, "no frame log")).ok()
-        });
+        let frame_log = config
+            .frame_log
+            .and_then(|path| FrameLog::create(&path).inspect_err(|error| tracing::warn!(%error, "no frame log")).ok());
         let sources = Sources {
             camera: config.camera,
             microphone: config.microphone,
@@ -173,13 +173,12 @@ impl Media {
     ) -> mpsc::Receiver<OutgoingPacket> {
         let (outgoing, packets) = mpsc::channel(MAX_VOICE_PACKETS);
         let tell = self.teller();
-        let voice =
-            Voice::open(&self.sources.microphone, &self.sources.speaker, outgoing, incoming, move |event| {
-                tell(match event {
-                    VoiceEvent::FirstSound => MediaEvent::FirstAudio,
-                    VoiceEvent::Problem(problem) => MediaEvent::Problem(problem),
-                });
+        let voice = Voice::open(&self.sources.microphone, &self.sources.speaker, outgoing, incoming, move |event| {
+            tell(match event {
+                VoiceEvent::FirstSound => MediaEvent::FirstAudio,
+                VoiceEvent::Problem(problem) => MediaEvent::Problem(problem),
             });
+        });
         voice.set_muted(!self.microphone_on);
         self.voice = Some(voice);
         packets
@@ -189,14 +188,13 @@ impl Media {
     pub(super) fn receive_video(&mut self, incoming: std::sync::mpsc::Receiver<IncomingPacket>) -> io::Result<()> {
         let tell = self.teller();
         let (remote, video_out) = (self.sources.remote.clone(), self.sources.video_out.clone());
-        let video_recv =
-            VideoRecv::spawn(incoming, remote, video_out, self.sources.frame_log.clone(), move |event| {
-                tell(match event {
-                    VideoRecvEvent::FirstFrame => MediaEvent::FirstVideoFrame,
-                    VideoRecvEvent::KeyFrameNeeded => MediaEvent::KeyFrameNeeded,
-                    VideoRecvEvent::Problem(problem) => MediaEvent::Problem(problem),
-                });
-            })?;
+        let video_recv = VideoRecv::spawn(incoming, remote, video_out, self.sources.frame_log.clone(), move |event| {
+            tell(match event {
+                VideoRecvEvent::FirstFrame => MediaEvent::FirstVideoFrame,
+                VideoRecvEvent::KeyFrameNeeded => MediaEvent::KeyFrameNeeded,
+                VideoRecvEvent::Problem(problem) => MediaEvent::Problem(problem),
+            });
+        })?;
         self.video_recv = Some(video_recv);
         Ok(())
     }

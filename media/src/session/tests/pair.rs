@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::{
-    AudioSink, AudioSource, Frame, FrameReceiver, Interfaces, Session, SessionConfig, SessionEvent, SessionEvents, Stats,
-    VideoSink, VideoSource, frame_slot,
+    AudioSink, AudioSource, Frame, FrameReceiver, Interfaces, Session, SessionConfig, SessionEvent, SessionEvents,
+    Stats, VideoSink, VideoSource, frame_slot,
 };
 
 /// What never takes this long has failed.
