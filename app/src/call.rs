@@ -38,6 +38,8 @@ mod input;
 mod outgoing;
 mod past;
 mod state;
+#[cfg(test)]
+mod tests;
 mod timers;
 
 pub use effect::{CallNotice, Effect, MediaCommand};

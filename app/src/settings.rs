@@ -206,7 +206,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("settings.toml");
         let damaged: [&[u8]; 5] =
-            [b"name = ", b"theme = \"mauve\"", b"name = \"a\\u202eb\"", b"camera = \"gramophone\"", b"\xff\xfe\0"];
+            [b"name = ", b"theme = \"mauve\"", b"name = \"a\\u202eb\"", b"camera = 7", b"\xff\xfe\0"];
         for (n, content) in damaged.into_iter().enumerate() {
             fs::write(&file, content).unwrap();
             let (settings, damage) = Settings::load(&file);

@@ -1,0 +1,224 @@
+//! Paths that break and come back.
+
+use parlor_net::{OfflineReason, signalling::Body, signalling::CallKind};
+
+use super::world::{ANN, BOB, World, id, ms, secs};
+use crate::call::{CallNotice, EndReason, Input, MediaCommand, MediaInput, State};
+
+fn count(world: &World, who: usize, notice: &CallNotice) -> usize {
+    world.people[who].notices.iter().filter(|&heard| heard == notice).count()
+}
+
+fn restarts(world: &World) -> usize {
+    world.commanded(ANN, &MediaCommand::RestartIce)
+}
+
+#[test]
+fn a_broken_path_is_restored_by_an_ice_restart_that_the_caller_offers() {
+    let mut world = World::talking();
+    world.cut_media();
+    world.run(ms(2100));
+    for who in [ANN, BOB] {
+        assert!(matches!(world.state(who), State::Reconnecting(_)), "{:?}", world.state(who));
+    }
+    world.mend_media();
+    world.run(secs(4));
+    for who in [ANN, BOB] {
+        assert!(matches!(world.state(who), State::Connected(_)), "{:?}", world.state(who));
+        assert_eq!(count(&world, who, &CallNotice::Reconnecting { call: id(1) }), 1);
+        assert_eq!(count(&world, who, &CallNotice::Reconnected { call: id(1) }), 1);
+    }
+    assert!(restarts(&world) >= 1);
+    assert_eq!(world.commanded(BOB, &MediaCommand::RestartIce), 0);
+}
+
+#[test]
+fn a_restart_is_tried_again_every_few_seconds_while_the_path_is_broken() {
+    let mut world = World::talking();
+    world.cut_media();
+    world.run(secs(2 + 13));
+    assert!((4..=6).contains(&restarts(&world)), "{}", restarts(&world));
+    world.mend_media();
+    world.run(secs(4));
+    assert!(matches!(world.state(ANN), State::Connected(_)), "{:?}", world.state(ANN));
+}
+
+#[test]
+fn a_callee_who_alone_sees_the_path_break_asks_for_a_restart() {
+    let mut world = World::talking();
+    world.media_event(BOB, 1, MediaInput::Disconnected);
+    world.run(ms(100));
+    assert_eq!(world.sent(BOB, |body| matches!(body, Body::RestartPlease)), 1);
+    assert_eq!(restarts(&world), 1);
+    assert_eq!(world.sent(BOB, |body| matches!(body, Body::RestartAnswer { .. })), 1);
+}
+
+#[test]
+fn a_peer_that_begs_for_restarts_gets_one_every_few_seconds() {
+    let mut world = World::talking();
+    for _ in 0..1000 {
+        world.forge(BOB, ANN, 1, Body::RestartPlease);
+        world.run(ms(10));
+    }
+    assert!((2..=4).contains(&restarts(&world)), "{}", restarts(&world));
+}
+
+#[test]
+fn a_peer_that_floods_restarts_has_one_answered_at_a_time() {
+    let mut world = World::talking();
+    for _ in 0..1000 {
+        world.forge(ANN, BOB, 1, Body::Restart { offer: "description #1".into() });
+    }
+    assert_eq!(world.commanded(BOB, &MediaCommand::AcceptOffer("description #1".into())), 1);
+}
+
+#[test]
+fn candidates_for_a_restart_follow_its_descriptions_on_both_sides() {
+    let mut world = World::talking();
+    let already = [world.people[ANN].sent.len(), world.people[BOB].sent.len()];
+    world.media_event(ANN, 1, MediaInput::Disconnected);
+    world.run(ms(100));
+    for (who, description) in [
+        (ANN, Body::Restart { offer: "description #1".into() }),
+        (BOB, Body::RestartAnswer { answer: "description #1".into() }),
+    ] {
+        let sent: Vec<_> = world.people[who].sent[already[who]..].iter().map(|(_, _, body)| body.clone()).collect();
+        let candidate = |n: u32| Body::Candidate { candidate: format!("candidate {n} #1") };
+        assert_eq!(sent, [description, candidate(1), candidate(2)]);
+    }
+}
+
+#[test]
+fn a_restart_gives_the_other_side_new_candidates_to_add() {
+    let mut world = World::talking();
+    let flood = |world: &mut World| {
+        for n in 0..100 {
+            world.forge(BOB, ANN, 1, Body::Candidate { candidate: format!("{n} #0") });
+        }
+        let added = |(_, command): &&(_, MediaCommand)| matches!(command, MediaCommand::AddCandidate(_));
+        world.people[ANN].commands.iter().filter(added).count()
+    };
+    assert_eq!(flood(&mut world), 64);
+    world.media_event(ANN, 1, MediaInput::Disconnected);
+    world.run(ms(100));
+    assert_eq!(flood(&mut world), 128);
+}
+
+#[test]
+fn a_restart_that_can_not_be_used_ends_the_call() {
+    let mut world = World::talking();
+    world.forge(ANN, BOB, 1, Body::Restart { offer: super::world::GARBAGE.into() });
+    world.run(secs(1));
+    assert_eq!(world.reasons(BOB), [EndReason::MediaFailed]);
+    assert_eq!(world.reasons(ANN), [EndReason::MediaFailed]);
+}
+
+#[test]
+fn a_change_of_network_is_survived() {
+    let mut world = World::talking();
+    world.cut_signalling();
+    world.cut_media();
+    world.run(ms(1500));
+    world.offline(ANN, BOB, OfflineReason::Lost);
+    world.offline(BOB, ANN, OfflineReason::Lost);
+    world.run(ms(2500));
+    for who in [ANN, BOB] {
+        assert!(matches!(world.state(who), State::Reconnecting(_)), "{:?}", world.state(who));
+    }
+    world.mend_signalling();
+    world.mend_media();
+    world.online(ANN, BOB);
+    world.online(BOB, ANN);
+    world.run(ms(500));
+    for who in [ANN, BOB] {
+        assert!(matches!(world.state(who), State::Connected(_)), "{:?}", world.state(who));
+    }
+    world.run(secs(60));
+    assert!(matches!(world.state(ANN), State::Connected(_)), "nothing old ends it later");
+}
+
+#[test]
+fn messages_that_do_not_get_through_do_not_end_a_call_whose_media_flows() {
+    let mut world = World::talking();
+    world.cut_signalling();
+    world.offline(ANN, BOB, OfflineReason::Lost);
+    world.offline(BOB, ANN, OfflineReason::Lost);
+    world.input(ANN, Input::SetCamera(false));
+    world.run(secs(120));
+    for who in [ANN, BOB] {
+        assert!(matches!(world.state(who), State::Connected(_)), "{:?}", world.state(who));
+    }
+}
+
+#[test]
+fn a_message_from_a_peer_who_was_lost_shows_that_they_are_back() {
+    let mut world = World::talking();
+    world.offline(ANN, BOB, OfflineReason::Lost);
+    world.input(BOB, Input::SetCamera(false));
+    world.run(ms(100));
+    world.cut_media();
+    world.run(secs(2 + 10));
+    assert!(matches!(world.state(ANN), State::Reconnecting(_)), "{:?}", world.state(ANN));
+}
+
+#[test]
+fn a_peer_that_died_and_came_back_says_that_the_old_call_is_no_more() {
+    let mut world = World::talking();
+    world.kill(BOB);
+    world.run(secs(1));
+    world.revive(BOB);
+    world.online(ANN, BOB);
+    world.run(ms(1200));
+    assert_eq!(world.reasons(ANN), [EndReason::ConnectionLost]);
+    world.run(secs(1));
+    assert_eq!(world.people[BOB].notices, []);
+    world.assert_clean();
+}
+
+#[test]
+fn only_the_first_attempt_to_mend_a_call_that_is_not_known_is_answered() {
+    let mut world = World::pair();
+    for _ in 0..100 {
+        world.forge(ANN, BOB, 9, Body::RestartPlease);
+        world.forge(ANN, BOB, 9, Body::Restart { offer: String::new() });
+    }
+    assert_eq!(world.people[BOB].sent.len(), 1);
+    assert!(world.people[BOB].machine.is_free());
+}
+
+#[test]
+fn the_path_may_change_without_a_word() {
+    let mut world = World::talking();
+    let relayed = parlor_media::Path { kind: parlor_media::PathKind::Relayed, ..super::world::direct() };
+    let notices = world.people[ANN].notices.len();
+    world.media_event(ANN, 1, MediaInput::Connected(relayed.clone()));
+    let State::Connected(connected) = world.state(ANN) else { panic!("{:?}", world.state(ANN)) };
+    assert_eq!(connected.path, relayed);
+    assert_eq!(world.people[ANN].notices.len(), notices);
+}
+
+#[test]
+fn how_long_a_call_lasts_is_counted_from_its_first_connection() {
+    let mut world = World::talking();
+    let State::Connected(connected) = world.state(ANN) else { panic!("{:?}", world.state(ANN)) };
+    let since = connected.since;
+    world.media_event(ANN, 1, MediaInput::Disconnected);
+    world.run(secs(1));
+    world.media_event(ANN, 1, MediaInput::Connected(super::world::direct()));
+    let State::Connected(connected) = world.state(ANN) else { panic!("{:?}", world.state(ANN)) };
+    assert_eq!(connected.since, since);
+}
+
+#[test]
+fn an_audio_call_is_restored_like_a_video_call() {
+    let mut world = World::pair();
+    world.call(BOB, ANN, 1, CallKind::Audio);
+    world.run(secs(1));
+    world.input(ANN, Input::Accept);
+    world.run(secs(1));
+    world.cut_media();
+    world.run(secs(3));
+    world.mend_media();
+    world.run(secs(4));
+    assert!(matches!(world.state(ANN), State::Connected(_)), "{:?}", world.state(ANN));
+}
