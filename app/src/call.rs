@@ -60,6 +60,7 @@ use tracing::{debug, info};
 
 use crate::name::display_name;
 use past::Past;
+use state::Link;
 
 /// One person's one call.
 ///
@@ -69,7 +70,8 @@ use past::Past;
 pub struct CallMachine {
     me: PeerId,
     state: State,
-    /// Emptied by the driver after each input; no input makes more than about a hundred.
+    /// Emptied by the driver after each input. The most that one input makes is the candidates held on both sides, and
+    /// a handful around them.
     effects: VecDeque<Effect>,
     announced: Status,
     past: Past,
@@ -253,7 +255,7 @@ impl CallMachine {
     fn signal(&mut self, now: Instant, mut state: State, peer: PeerId, call: CallId, body: Body) -> State {
         let ours = state.is_call(call) && state.is_with(peer);
         if ours && let Some(active) = state.active_mut() {
-            active.link = state::Link::Up;
+            active.link.heard();
         }
         match body {
             Body::Invite { name, kind, offer } => {
@@ -261,15 +263,13 @@ impl CallMachine {
                 self.invited(now, state, call, offer)
             }
             Body::Unknown => state.ignoring("a message of a later version"),
-            Body::Restart { .. } | Body::RestartPlease if !ours => {
-                self.disown(peer, call);
-                state
-            }
             Body::Ringing
             | Body::Accept { .. }
             | Body::Decline { .. }
             | Body::Candidate { .. }
+            | Body::Restart { .. }
             | Body::RestartAnswer { .. }
+            | Body::RestartPlease
             | Body::Media { .. }
             | Body::Bye { .. }
                 if !ours =>
@@ -300,7 +300,7 @@ impl CallMachine {
                 self.end(call, None, EndReason::Unreachable)
             }
             State::Answering(_) | State::Negotiating(_) | State::Connected(_) | State::Reconnecting(_) => {
-                Self::link_down(now, state)
+                Self::link_changed(state, Link::Dead { since: now })
             }
         }
     }
@@ -332,7 +332,7 @@ impl CallMachine {
             (
                 state @ (State::Answering(_) | State::Negotiating(_) | State::Connected(_) | State::Reconnecting(_)),
                 OfflineReason::Lost,
-            ) => Self::link_down(now, state),
+            ) => Self::link_changed(state, Link::Silent { since: now }),
         }
     }
 

@@ -135,7 +135,7 @@ impl CallMachine {
     pub(super) fn connecting_expired(&mut self, active: Active) -> State {
         let reason = match active.link {
             Link::Up => EndReason::MediaFailed,
-            Link::Down { .. } => EndReason::ConnectionLost,
+            Link::Silent { .. } | Link::Dead { .. } => EndReason::ConnectionLost,
         };
         self.end(active.call, bye(ByeReason::MediaFailed), reason)
     }
@@ -149,18 +149,10 @@ impl CallMachine {
     }
 
     /// Messages don't get through. That alone ends nothing: media may well flow.
-    pub(super) fn link_down(now: Instant, mut state: State) -> State {
+    pub(super) fn link_changed(mut state: State, link: Link) -> State {
         if let Some(active) = state.active_mut() {
-            debug!(call = %active.call.id, peer = %active.call.peer, "messages do not get through");
-            match active.link {
-                Link::Up => active.link = Link::Down { since: now },
-                Link::Down { .. } => {}
-            }
-            match active.restart {
-                // The offer, or the answer to it, is lost.
-                Restart::Offered => active.restart = Restart::Settled { not_before: now + timers::RESTART_RETRY },
-                Restart::Settled { .. } | Restart::Describing { .. } => {}
-            }
+            active.link = active.link.worsened(link);
+            debug!(call = %active.call.id, peer = %active.call.peer, link = ?active.link, "messages do not get through");
         }
         state
     }
@@ -174,9 +166,9 @@ impl CallMachine {
             State::Idle | State::Inviting(_) | State::Ringing(_) => {}
             State::Answering(Answering { active, .. })
             | State::Negotiating(Negotiating { active })
-            | State::Connected(Connected { active, .. }) => active.link = Link::Up,
+            | State::Connected(Connected { active, .. }) => active.link.heard(),
             State::Reconnecting(Reconnecting { active, .. }) => {
-                active.link = Link::Up;
+                active.link.heard();
                 match &mut active.restart {
                     Restart::Settled { not_before } => *not_before = now,
                     Restart::Describing { .. } | Restart::Offered => {}
@@ -191,18 +183,18 @@ impl CallMachine {
 /// ICE restarts (RFC 8445, section 9): the caller offers; the callee asks for an offer, and answers it.
 impl CallMachine {
     fn restart_if_due(&mut self, now: Instant, active: &mut Active) {
-        match active.restart {
-            Restart::Settled { not_before } if not_before <= now => match active.role {
-                Role::Caller => {
-                    self.command(active.call.id, MediaCommand::RestartIce);
-                    active.restart = Restart::Describing { local: Held::default() };
-                }
-                Role::Callee => {
-                    self.send(&active.call, Body::RestartPlease);
-                    active.restart = Restart::Settled { not_before: now + timers::RESTART_RETRY };
-                }
-            },
-            Restart::Settled { .. } | Restart::Describing { .. } | Restart::Offered => {}
+        if active.restarts_at().is_none_or(|at| now < at) {
+            return;
+        }
+        match active.role {
+            Role::Caller => {
+                self.command(active.call.id, MediaCommand::RestartIce);
+                active.restart = Restart::Describing { local: Held::default() };
+            }
+            Role::Callee => {
+                self.send(&active.call, Body::RestartPlease);
+                active.restart = Restart::Settled { not_before: now + timers::RESTART_RETRY };
+            }
         }
     }
 

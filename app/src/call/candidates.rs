@@ -1,12 +1,13 @@
 use tracing::debug;
 
 /// Candidates that must wait for consent. Holds [`Self::CAPACITY`]; further ones are dropped: a machine with more
-/// interfaces than that is reached on the first of them.
+/// interfaces than that is reached on the first of them. All go out at once, and the network lets no more than 64
+/// messages of a call wait for their delivery.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Held(Vec<String>);
 
 impl Held {
-    pub(super) const CAPACITY: usize = 64;
+    pub(super) const CAPACITY: usize = 48;
 
     pub(super) fn push(&mut self, candidate: String) {
         if self.0.len() < Self::CAPACITY {

@@ -3,10 +3,7 @@
 use std::time::Instant;
 
 use parlor_media::CameraState;
-use parlor_net::{
-    CallId, PeerId,
-    signalling::{Body, ByeReason, CallKind, DeclineReason},
-};
+use parlor_net::signalling::{Body, ByeReason, CallKind, DeclineReason};
 use tracing::{debug, info};
 
 use super::{
@@ -180,19 +177,6 @@ impl CallMachine {
     fn drop_invitation(&mut self, call: &Call) {
         self.effects.push_back(Effect::CloseSignal { peer: call.peer, call: call.id });
         self.past.remember(call.id);
-    }
-
-    /// Somebody tries to mend a call that is not known here: our side of it died with an earlier run of this program.
-    /// Says so once, so that they do not wait in vain.
-    pub(super) fn disown(&mut self, peer: PeerId, call: CallId) {
-        if self.past.knows(call) {
-            return;
-        }
-        debug!(%peer, %call, "somebody is in a call that is not known here");
-        let body = Body::Bye { reason: ByeReason::MediaFailed };
-        self.effects.push_back(Effect::Send { peer, call, body });
-        self.effects.push_back(Effect::CloseSignal { peer, call });
-        self.past.remember(call);
     }
 }
 

@@ -166,7 +166,32 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Link {
     Up,
-    Down { since: Instant },
+    /// They fell silent. They may come back, and so will the messages.
+    Silent {
+        since: Instant,
+    },
+    /// The network gave this call's messages up, for good.
+    Dead {
+        since: Instant,
+    },
+}
+
+impl Link {
+    pub(super) fn heard(&mut self) {
+        match self {
+            Self::Up | Self::Silent { .. } => *self = Self::Up,
+            Self::Dead { .. } => {}
+        }
+    }
+
+    /// What became of it. It gets worse step by step, and the first moment of trouble counts.
+    pub(super) fn worsened(self, to: Self) -> Self {
+        match (self, to) {
+            (Self::Up, to) => to,
+            (Self::Silent { since }, Self::Dead { .. }) => Self::Dead { since },
+            (Self::Silent { .. } | Self::Dead { .. }, Self::Up | Self::Silent { .. } | Self::Dead { .. }) => self,
+        }
+    }
 }
 
 /// Where the ICE restart stands. The caller offers; the callee asks for an offer and answers it.
@@ -226,7 +251,7 @@ impl Reconnecting {
         let patient = self.broke_at + timers::RECONNECT;
         match self.active.link {
             Link::Up => patient,
-            Link::Down { since } => patient.min(since.max(self.broke_at) + timers::PEER_GONE),
+            Link::Silent { since } | Link::Dead { since } => patient.min(since.max(self.broke_at) + timers::PEER_GONE),
         }
     }
 }
@@ -237,7 +262,20 @@ impl Negotiating {
         let patient = self.active.accepted_at + timers::CONNECT;
         match self.active.link {
             Link::Up => patient,
-            Link::Down { since } => patient.min(since + timers::PEER_GONE),
+            Link::Silent { since } | Link::Dead { since } => patient.min(since + timers::PEER_GONE),
+        }
+    }
+}
+
+impl Active {
+    /// When an ICE restart may begin: the other side must be there to hear of it.
+    pub(super) fn restarts_at(&self) -> Option<Instant> {
+        match self.link {
+            Link::Up => match self.restart {
+                Restart::Settled { not_before } => Some(not_before),
+                Restart::Describing { .. } | Restart::Offered => None,
+            },
+            Link::Silent { .. } | Link::Dead { .. } => None,
         }
     }
 }
@@ -323,10 +361,7 @@ impl State {
             Self::Negotiating(negotiating) => Some(negotiating.gives_up_at()),
             Self::Reconnecting(reconnecting) => {
                 let gives_up_at = reconnecting.gives_up_at();
-                Some(match reconnecting.active.restart {
-                    Restart::Settled { not_before } => gives_up_at.min(not_before),
-                    Restart::Describing { .. } | Restart::Offered => gives_up_at,
-                })
+                Some(reconnecting.active.restarts_at().map_or(gives_up_at, |at| gives_up_at.min(at)))
             }
         }
     }

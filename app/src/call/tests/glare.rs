@@ -83,6 +83,24 @@ fn an_invitation_that_lost_and_comes_after_the_winner_was_accepted_changes_nothi
 }
 
 #[test]
+fn an_invitation_that_lost_does_not_ring_when_it_comes_after_the_call() {
+    let mut world = World::pair();
+    world.network.delay = (secs(3), secs(3));
+    world.call(BOB, ANN, 1, CallKind::Video);
+    world.run(ms(10));
+    world.network.delay = (ms(5), ms(5));
+    world.call(ANN, BOB, 2, CallKind::Video);
+    world.run(secs(1));
+    assert_one_call(&world, 2);
+    world.input(ANN, crate::call::Input::HangUp);
+    world.run(secs(1));
+    world.assert_clean();
+    world.run(ms(1100));
+    world.assert_clean();
+    assert_eq!(world.reasons(ANN), [EndReason::HungUp, EndReason::RemoteCancelled]);
+}
+
+#[test]
 fn an_invitation_that_was_not_sent_yet_gives_way() {
     let mut world = World::pair();
     world.call(ANN, BOB, 1, CallKind::Video);

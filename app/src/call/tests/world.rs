@@ -296,18 +296,47 @@ impl World {
             // A call's stream fails once, with all that waits in it.
             let Waiting { from, peer, call, .. } = self.waiting.remove(late);
             self.waiting.retain(|other| (other.from, other.peer, other.call) != (from, peer, call));
-            self.input(from, Input::SignalFailed { peer, call });
+            self.arrive(from, Input::SignalFailed { peer, call });
         }
         self.in_flight.sort_by_key(|flight| (flight.due, flight.order));
         if self.in_flight.first().is_some_and(|flight| flight.due <= self.now) {
             let Flight { to, input, .. } = self.in_flight.remove(0);
-            let deaf = match &input {
-                Input::Signal { call, .. } => self.people[to].closed_streams.contains(call),
-                _ => false,
-            };
-            if !deaf {
-                self.input(to, input);
+            self.arrive(to, input);
+        }
+    }
+
+    /// The network turns away what belongs to a call that is closed there, or was never heard of, and tells the sender;
+    /// for them too the call's messages are over then.
+    fn arrive(&mut self, to: usize, input: Input) {
+        match &input {
+            Input::Signal { peer, call, body } => {
+                let (peer, call) = (*peer, *call);
+                let person = &self.people[to];
+                let open = !person.closed_streams.contains(&call);
+                let opens = matches!(body, Body::Invite { .. });
+                if open && (opens || person.known.contains(&(peer, call))) {
+                    self.input(to, input);
+                } else if !opens && let Some(from) = self.people.iter().position(|person| person.peer == peer) {
+                    let rejection = Input::SignalFailed { peer: self.people[to].peer, call };
+                    let due = self.arrival(to, from, call);
+                    self.schedule(from, due, rejection);
+                }
             }
+            Input::SignalFailed { call, .. } => {
+                if self.people[to].closed_streams.insert(*call) {
+                    self.input(to, input);
+                }
+            }
+            Input::Call { .. }
+            | Input::Accept
+            | Input::Decline
+            | Input::HangUp
+            | Input::SetCamera(_)
+            | Input::SetMicrophone(_)
+            | Input::PeerOnline { .. }
+            | Input::PeerOffline { .. }
+            | Input::Media { .. }
+            | Input::Shutdown => self.input(to, input),
         }
     }
 
@@ -361,6 +390,9 @@ impl World {
             | Body::Unknown => {}
         }
         sender.sent.push((peer, call, body.clone()));
+        if sender.closed_streams.contains(&call) {
+            return;
+        }
         let Some(to) = self.people.iter().position(|person| person.peer == peer) else { return };
         if self.signalling_cut || self.people[to].dead {
             self.waiting.push(Waiting { fails_at: self.now + DELIVERY_DEADLINE, from, peer, call, body });
@@ -370,17 +402,21 @@ impl World {
     }
 
     fn transmit(&mut self, from: usize, to: usize, call: CallId, body: Body) {
-        let (shortest, longest) = self.network.delay;
-        let spread = u64::try_from((longest - shortest).as_millis()).unwrap();
-        let delay = shortest + ms(self.chance(spread + 1));
-        let last = self.last_arrival.entry((from, to, call)).or_insert(self.now);
-        let due = (self.now + delay).max(*last);
-        *last = due;
+        let due = self.arrival(from, to, call);
         let input = Input::Signal { peer: self.people[from].peer, call, body };
         if self.network.duplicates > 0 && self.chance(self.network.duplicates) == 0 {
             self.schedule(to, due, input.clone());
         }
         self.schedule(to, due, input);
+    }
+
+    fn arrival(&mut self, from: usize, to: usize, call: CallId) -> Instant {
+        let (shortest, longest) = self.network.delay;
+        let spread = u64::try_from((longest - shortest).as_millis()).unwrap();
+        let due = self.now + shortest + ms(self.chance(spread + 1));
+        let last = self.last_arrival.entry((from, to, call)).or_insert(due);
+        *last = due.max(*last);
+        *last
     }
 
     fn schedule(&mut self, to: usize, due: Instant, input: Input) {
