@@ -20,6 +20,11 @@ const REORDERING: Duration = Duration::from_millis(5);
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
 /// Requests for the same packet.
 const MAX_REQUESTS: u8 = 8;
+/// Packets before the first that came, which are asked for too: those that arrive in one burst with the end of the DTLS
+/// handshake are lost, since their keys are not in place yet, and they begin the first key frame.
+const BEFORE_FIRST: u64 = 32;
+/// Requests for those; there may be no such packets.
+const REQUESTS_BEFORE_FIRST: u8 = 2;
 /// A larger hole is not repaired: a key frame is cheaper.
 const MAX_HOLE: u64 = 256;
 /// Packets that may be missing at a time; the oldest are given up.
@@ -63,7 +68,9 @@ impl Stage for RequestLost {
             if lost.is_empty() {
                 continue;
             }
-            self.meter.nacks.fetch_add(lost.len() as u64, Ordering::Relaxed);
+            let known = lost.iter().filter(|&&extended| extended > arrivals.first).count();
+            self.meter.nacks.fetch_add(known as u64, Ordering::Relaxed);
+            let lost = lost.iter().map(|&extended| extended as u16).collect::<Vec<_>>();
             let request = TransportLayerNack {
                 sender_ssrc: self.sender,
                 media_ssrc: ssrc,
@@ -103,6 +110,8 @@ impl Stage for RequestLost {
 struct Arrivals {
     /// The highest sequence number, extended over its wraps; `None` before the first packet.
     highest: Option<u64>,
+    /// The first packet that came.
+    first: u64,
     /// By extended sequence number: the newest that had the same place in the window.
     window: Vec<u64>,
     missing: BTreeMap<u64, Missing>,
@@ -129,7 +138,9 @@ impl Arrivals {
             // Room below for packets that were overtaken by the first.
             let first = u64::from(sequence) + (1 << 16);
             self.window = vec![0; WINDOW as usize];
-            self.highest = Some(first);
+            (self.highest, self.first) = (Some(first), first);
+            let missing = Missing { ask_at: now, requests: MAX_REQUESTS - REQUESTS_BEFORE_FIRST };
+            self.missing.extend((first - BEFORE_FIRST..first).map(|before| (before, missing)));
             return self.arrived(first);
         };
         let ahead = sequence.wrapping_sub(highest as u16) as i16;
@@ -160,7 +171,7 @@ impl Arrivals {
     }
 
     /// What to ask for now.
-    fn due(&mut self, now: Instant, interval: Duration) -> Vec<u16> {
+    fn due(&mut self, now: Instant, interval: Duration) -> Vec<u64> {
         let mut due = Vec::new();
         self.missing.retain(|&extended, missing| {
             if missing.ask_at > now {
@@ -171,7 +182,7 @@ impl Arrivals {
             }
             missing.requests += 1;
             missing.ask_at = now + interval;
-            due.push(extended as u16);
+            due.push(extended);
             true
         });
         due
@@ -207,10 +218,34 @@ mod tests {
         nacks.flat_map(|pair| pair.packet_list()).collect()
     }
 
+    /// Lets the first packet come, and the requests for those before it end.
+    fn begin(stage: &mut RequestLost, first: u16) -> Instant {
+        let start = Instant::now();
+        arrive(stage, start, [first]);
+        for elapsed in 0..500 {
+            asked(stage, start + elapsed * MS);
+        }
+        assert_eq!(stage.deadline(), None);
+        start + 500 * MS
+    }
+
+    #[test]
+    fn packets_before_the_first_are_asked_for_twice_and_not_counted() {
+        let (mut stage, start) = (stage(), Instant::now());
+        arrive(&mut stage, start, [10]);
+        assert_eq!(asked(&mut stage, start).len(), BEFORE_FIRST as usize);
+        assert_eq!(arrive(&mut stage, start + 5 * MS, [8, 9, 9]), 2);
+        assert_eq!(asked(&mut stage, start + 20 * MS).len(), BEFORE_FIRST as usize - 2);
+        assert!(asked(&mut stage, start + 40 * MS).is_empty());
+        assert_eq!(stage.meter.nacks.load(Ordering::Relaxed), 0);
+        assert_eq!(stage.deadline(), None);
+    }
+
     #[test]
     fn lost_packets_are_asked_for_after_the_time_for_reordering() {
-        let (mut stage, start) = (stage(), Instant::now());
-        arrive(&mut stage, start, [10, 11, 14]);
+        let mut stage = stage();
+        let start = begin(&mut stage, 10);
+        arrive(&mut stage, start, [11, 14]);
         assert_eq!(stage.deadline(), Some(start + REORDERING));
         assert!(asked(&mut stage, start).is_empty());
         assert_eq!(asked(&mut stage, start + REORDERING), [12, 13]);
@@ -218,17 +253,19 @@ mod tests {
 
     #[test]
     fn reordered_packets_are_not_asked_for() {
-        let (mut stage, start) = (stage(), Instant::now());
-        assert_eq!(arrive(&mut stage, start, [10, 12, 11]), 3);
+        let mut stage = stage();
+        let start = begin(&mut stage, 10);
+        assert_eq!(arrive(&mut stage, start, [12, 11]), 2);
         assert_eq!(stage.deadline(), None);
         assert!(asked(&mut stage, start + 100 * MS).is_empty());
     }
 
     #[test]
     fn requests_are_a_round_trip_apart_and_end() {
-        let (mut stage, start) = (stage(), Instant::now());
+        let mut stage = stage();
+        let start = begin(&mut stage, 1);
         stage.meter.set_rtt(80 * MS);
-        arrive(&mut stage, start, [1, 3]);
+        arrive(&mut stage, start, [3]);
         let mut requests = Vec::new();
         for elapsed in 0..2000 {
             if !asked(&mut stage, start + elapsed * MS).is_empty() {
@@ -242,8 +279,9 @@ mod tests {
 
     #[test]
     fn duplicates_are_dropped_and_late_repairs_are_not() {
-        let (mut stage, start) = (stage(), Instant::now());
-        assert_eq!(arrive(&mut stage, start, [1, 2, 2, 4, 3, 3, 4]), 4);
+        let mut stage = stage();
+        let start = begin(&mut stage, 1);
+        assert_eq!(arrive(&mut stage, start, [2, 2, 4, 3, 3, 4]), 3);
         arrive(&mut stage, start, [6]);
         asked(&mut stage, start + 100 * MS);
         assert_eq!(arrive(&mut stage, start + 150 * MS, [5, 5]), 1);
@@ -252,16 +290,18 @@ mod tests {
 
     #[test]
     fn sequence_numbers_wrap() {
-        let (mut stage, start) = (stage(), Instant::now());
-        assert_eq!(arrive(&mut stage, start, [65_533, 65_534, 1, 65_535]), 4);
+        let mut stage = stage();
+        let start = begin(&mut stage, 65_533);
+        assert_eq!(arrive(&mut stage, start, [65_534, 1, 65_535]), 3);
         assert_eq!(asked(&mut stage, start + 10 * MS), [0]);
         assert_eq!(arrive(&mut stage, start, [0, 1]), 1);
     }
 
     #[test]
     fn a_jump_is_not_repaired_and_memory_stays_bounded() {
-        let (mut stage, start) = (stage(), Instant::now());
-        arrive(&mut stage, start, [0, 5000]);
+        let mut stage = stage();
+        let start = begin(&mut stage, 0);
+        arrive(&mut stage, start, [5000]);
         assert!(asked(&mut stage, start + 10 * MS).is_empty());
         arrive(&mut stage, start, (0..100).map(|i| 5000 + i * 250));
         assert_eq!(stage.streams[&VIDEO].missing.len(), MAX_MISSING);
