@@ -16,14 +16,14 @@ use rtc::{
     rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 use webrtc::{
     media_stream::track_local::TrackLocal,
     peer_connection::{
         PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit, RTCIceCandidateType,
-        RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
+        RTCIceConnectionState, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
     },
     rtp_transceiver::RtpSender,
 };
@@ -81,8 +81,11 @@ pub(crate) struct Peer {
     audio: Sending,
     video: Option<Sending>,
     connected: watch::Sender<bool>,
+    feedback: mpsc::Sender<Feedback>,
+    /// Makes the connection's task look at what it has to send.
+    nudge: Arc<Notify>,
     meter: Arc<Meter>,
-    /// Writers of tracks, and the watch over the connection. They end with the peer.
+    /// Writers of tracks, and who attends to the connection. They end with the peer.
     tasks: JoinSet<()>,
 }
 
@@ -104,12 +107,13 @@ impl Peer {
     /// Binds sockets; sends nothing.
     pub(crate) async fn new(with_video: bool, interfaces: Interfaces) -> Result<(Self, PeerOutput), Error> {
         let meter = Arc::<Meter>::default();
+        let nudge = Arc::<Notify>::default();
         let (events, event_output) = mpsc::channel(MAX_EVENTS);
         let (feedback, feedback_output) = mpsc::channel(MAX_FEEDBACK);
         let (audio_in, audio_output) = std_mpsc::sync_channel(MAX_INCOMING);
         let (video_in, video_output) = std_mpsc::sync_channel(MAX_INCOMING);
         let interceptors = engine::interceptors(
-            TapRtcp::new(feedback, Arc::clone(&meter)),
+            TapRtcp::new(feedback.clone(), Arc::clone(&meter)),
             RequestLost::new(rand::random(), Arc::clone(&meter)),
             Deliver::new(audio_in, video_in, Arc::clone(&meter)),
         );
@@ -117,7 +121,7 @@ impl Peer {
             .with_media_engine(engine::media()?)
             .with_setting_engine(engine::settings())
             .with_interceptor_registry(interceptors)
-            .with_handler(Arc::new(Handler { events: events.clone() }))
+            .with_handler(Arc::new(Handler { events: events.clone(), nudge: Arc::clone(&nudge) }))
             .with_udp_addrs(vec![interfaces])
             .build()
             .await?;
@@ -125,8 +129,9 @@ impl Peer {
         let audio = Sending::new(&connection, Kind::Audio).await?;
         let video = if with_video { Some(Sending::new(&connection, Kind::Video).await?) } else { None };
         let mut tasks = JoinSet::new();
-        tasks.spawn(watch_connection(audio.track.clone(), events));
-        let peer = Self { connection, audio, video, connected: watch::Sender::new(false), meter, tasks };
+        tasks.spawn(attend(audio.track.clone(), events, Arc::clone(&nudge)));
+        let peer =
+            Self { connection, audio, video, connected: watch::Sender::new(false), feedback, nudge, meter, tasks };
         let output = PeerOutput {
             events: event_output,
             feedback: feedback_output,
@@ -169,10 +174,12 @@ impl Peer {
     /// A candidate of the far end, after its description.
     pub(crate) async fn add_candidate(&self, json: &str) -> Result<(), Error> {
         let candidate: RTCIceCandidateInit = serde_json::from_str(json)?;
-        Ok(self.connection.add_ice_candidate(candidate).await?)
+        self.connection.add_ice_candidate(candidate).await?;
+        self.nudge.notify_one();
+        Ok(())
     }
 
-    /// Sends `packets` while there is a connection, unless the far end takes no such stream. To be called when the
+    /// Sends `packets` once the gate is open, unless the far end takes no such stream. To be called when the
     /// descriptions were exchanged.
     pub(crate) async fn send(&mut self, kind: Kind, packets: mpsc::Receiver<OutgoingPacket>) {
         let sending = match kind {
@@ -184,13 +191,14 @@ impl Peer {
         let Some(negotiated) = parameters.and_then(|parameters| Negotiated::new(kind, &parameters)) else {
             return tracing::info!(?kind, "the other side takes no such stream");
         };
-        let (connected, meter) = (self.connected.subscribe(), Arc::clone(&self.meter));
-        self.tasks.spawn(track::write(track.clone(), negotiated, packets, connected, meter));
+        let (connected, feedback) = (self.connected.subscribe(), self.feedback.clone());
+        let meter = Arc::clone(&self.meter);
+        self.tasks.spawn(track::write(track.clone(), negotiated, packets, connected, feedback, meter));
     }
 
-    /// Whether packets are sent, or dropped.
-    pub(crate) fn set_connected(&self, connected: bool) {
-        self.connected.send_replace(connected);
+    /// Lets the packets go: the connection is up, and both people agreed.
+    pub(crate) fn open_gate(&self) {
+        self.connected.send_replace(true);
     }
 
     /// Asks the far end for a key frame.
@@ -252,16 +260,25 @@ where
     }
 }
 
-/// Tells when the connection's task ended by itself: the stack does so over errors of DTLS and of sockets, without an
-/// event, but it ends the tracks.
-async fn watch_connection(track: Track, events: mpsc::Sender<PeerEvent>) {
-    while track.local.poll().await.is_some() {}
+/// Attends to the connection's task, in two things that it does not do by itself.
+///
+/// It ends over errors of DTLS and of sockets without an event; but it ends the tracks. And it goes to sleep without
+/// looking at what it has to send when ICE has just connected (the first flight of DTLS) or a candidate was added (the
+/// first checks): both would wait for the next check, each for up to 20 ms. Any write wakes it, an empty one too.
+async fn attend(track: Track, events: mpsc::Sender<PeerEvent>, nudge: Arc<Notify>) {
+    loop {
+        tokio::select! {
+            event = track.local.poll() => if event.is_none() { break },
+            () = nudge.notified() => if track.local.write_rtcp(Vec::new()).await.is_err() { break },
+        }
+    }
     let _ = events.try_send(PeerEvent::Failed("the connection ended".to_owned()));
 }
 
 /// Passes the stack's events on. It runs on the connection's task, so it must not wait; the session keeps up.
 struct Handler {
     events: mpsc::Sender<PeerEvent>,
+    nudge: Arc<Notify>,
 }
 
 impl Handler {
@@ -278,6 +295,12 @@ impl PeerConnectionEventHandler for Handler {
         let json = event.candidate.to_json().ok().filter(|init| !init.candidate.is_empty());
         if let Some(json) = json.and_then(|init| serde_json::to_string(&init).ok()) {
             self.tell(PeerEvent::Candidate(json));
+        }
+    }
+
+    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
+        if state == RTCIceConnectionState::Connected {
+            self.nudge.notify_one();
         }
     }
 

@@ -14,7 +14,10 @@ use rtc::{
         RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpSendParameters, RtpCodecKind,
     },
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP};
 
 use super::{Error, engine};
@@ -22,10 +25,14 @@ use crate::{
     interceptors::{
         Kind, Meter,
         deliver::{ABS_CAPTURE_TIME, encode_capture_time},
+        rtcp_tap::Feedback,
     },
     rtp::OutgoingPacket,
 };
 
+/// How long the first pictures wait for the connection. Encoders make about as many packets in this time as fit into
+/// the queue in front of it.
+const KEEP: Duration = Duration::from_millis(300);
 /// Packets that leave at once. A key frame is larger: the rest follows in steps, so that it does not overrun the
 /// buffers of a small router, nor hold up the voice behind it for longer than a step.
 const BURST: u32 = 16;
@@ -89,29 +96,75 @@ impl Negotiated {
     }
 }
 
-/// Writes packets until the pipeline or the connection ends. Packets that come while there is no connection are
-/// dropped: they would be old when it stands.
+/// Writes packets until the pipeline or the connection ends.
 pub(super) async fn write(
     track: Track,
     negotiated: Negotiated,
     mut packets: mpsc::Receiver<OutgoingPacket>,
-    connected: watch::Receiver<bool>,
+    mut connected: watch::Receiver<bool>,
+    feedback: mpsc::Sender<Feedback>,
     meter: Arc<Meter>,
 ) {
+    let keep = match track.kind {
+        Kind::Audio => Duration::ZERO,
+        Kind::Video => KEEP,
+    };
+    let Some(held) = hold(&mut packets, &mut connected, keep).await else { return };
+    if held.incomplete && track.kind == Kind::Video {
+        let _ = feedback.try_send(Feedback::KeyFrameRequest);
+    }
+    let mut early = held.packets.into_iter();
     let mut burst = 0;
-    while let Some(packet) = packets.recv().await {
-        if !*connected.borrow() {
-            continue;
-        }
-        let last = packet.marker;
+    loop {
+        let Some(packet) = (match early.next() {
+            Some(packet) => Some(packet),
+            None => packets.recv().await,
+        }) else {
+            return;
+        };
+        burst = if packet.marker { 0 } else { burst + 1 };
         meter.sent_bytes.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
         if track.local.write_rtp(to_rtp(track.ssrc, negotiated, packet)).await.is_err() {
             return;
         }
-        burst = if last { 0 } else { burst + 1 };
         if burst == BURST && track.kind == Kind::Video {
             burst = 0;
             tokio::time::sleep(STEP).await;
+        }
+    }
+}
+
+/// What was made before the connection stood.
+#[derive(Debug, Default, PartialEq)]
+struct Held {
+    packets: Vec<OutgoingPacket>,
+    /// Some is missing at the beginning.
+    incomplete: bool,
+}
+
+/// Waits for the connection, and holds what is made meanwhile: the first key frame is coded while the connection is on
+/// its way. What is held for longer than `keep` is dropped, with all that follows: it would be old. `None` when the
+/// pipeline or the connection ends first.
+async fn hold(
+    packets: &mut mpsc::Receiver<OutgoingPacket>,
+    connected: &mut watch::Receiver<bool>,
+    keep: Duration,
+) -> Option<Held> {
+    let mut held = Held::default();
+    let mut first = None;
+    loop {
+        tokio::select! {
+            biased;
+            up = connected.wait_for(|&up| up) => return up.is_ok().then_some(held),
+            packet = packets.recv() => {
+                let packet = packet?;
+                let since = *first.get_or_insert_with(Instant::now);
+                if keep.is_zero() || since.elapsed() > keep {
+                    held = Held { packets: Vec::new(), incomplete: true };
+                } else {
+                    held.packets.push(packet);
+                }
+            }
         }
     }
 }
@@ -144,22 +197,63 @@ fn extend(header: &mut Header, id: u8, value: Bytes) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn packet_carries_what_was_negotiated() {
-        let negotiated = Negotiated { payload_type: 111, capture_time: Some(3), audio_level: Some(4) };
-        let packet = OutgoingPacket {
-            sequence: 7,
+    fn packet(sequence: u16) -> OutgoingPacket {
+        OutgoingPacket {
+            sequence,
             timestamp: 960,
             marker: true,
             payload: Bytes::from_static(b"voice"),
             captured_unix_us: Some(1_795_360_000_000_000),
             level: Some(30),
-        };
+        }
+    }
+
+    #[test]
+    fn packet_carries_what_was_negotiated() {
+        let negotiated = Negotiated { payload_type: 111, capture_time: Some(3), audio_level: Some(4) };
+        let packet = packet(7);
         let rtp = to_rtp(5, negotiated, packet.clone());
         assert_eq!((rtp.header.ssrc, rtp.header.payload_type, rtp.header.sequence_number), (5, 111, 7));
         assert_eq!(rtp.header.get_extension(4).as_deref(), Some(&[30][..]));
         assert_eq!(rtp.header.get_extension(3).map(|value| value.len()), Some(8));
         let bare = Negotiated { capture_time: None, audio_level: None, ..negotiated };
         assert!(to_rtp(5, bare, packet).header.extensions.is_empty());
+    }
+    #[tokio::test(start_paused = true)]
+    async fn the_first_pictures_wait_a_moment_for_the_connection() {
+        let (sender, mut packets) = mpsc::channel(8);
+        let (up, mut connected) = watch::channel(false);
+        for sequence in 0..3 {
+            sender.send(packet(sequence)).await.unwrap();
+        }
+        let holding = tokio::spawn(async move { hold(&mut packets, &mut connected, KEEP).await });
+        tokio::time::sleep(KEEP / 2).await;
+        up.send_replace(true);
+        let held = Held { packets: (0..3).map(packet).collect(), incomplete: false };
+        assert_eq!(holding.await.unwrap(), Some(held));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waited_too_long_is_not_sent() {
+        let (sender, mut packets) = mpsc::channel(8);
+        let (up, mut connected) = watch::channel(false);
+        let holding = tokio::spawn(async move { hold(&mut packets, &mut connected, KEEP).await });
+        sender.send(packet(0)).await.unwrap();
+        tokio::time::sleep(KEEP * 2).await;
+        sender.send(packet(1)).await.unwrap();
+        tokio::time::sleep(KEEP).await;
+        up.send_replace(true);
+        assert_eq!(holding.await.unwrap(), Some(Held { packets: Vec::new(), incomplete: true }));
+    }
+
+    #[tokio::test]
+    async fn holding_ends_with_the_pipeline_and_with_the_connection() {
+        let (sender, mut packets) = mpsc::channel(8);
+        let (up, mut connected) = watch::channel(false);
+        drop(sender);
+        assert_eq!(hold(&mut packets, &mut connected, KEEP).await, None);
+        let (_sender, mut packets) = mpsc::channel(8);
+        drop(up);
+        assert_eq!(hold(&mut packets, &mut connected, KEEP).await, None);
     }
 }

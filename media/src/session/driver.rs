@@ -16,7 +16,10 @@ use super::{
     candidates::Candidates,
     media::{Media, MediaEvent},
 };
-use crate::peer::{Error, Feedback, Kind, Peer, PeerEvent, PeerOutput};
+use crate::{
+    clock,
+    peer::{Error, Feedback, Kind, Peer, PeerEvent, PeerOutput},
+};
 
 /// A call that does not connect in this time fails, if nobody gave it up before.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(20);
@@ -270,40 +273,25 @@ impl Driver {
         }
     }
 
-    /// Connects microphone, loudspeaker and screen to the connection, when the person agreed and both ends are
-    /// described. The camera follows when the connection is up, so that what is sent first is a fresh key frame.
+    /// Connects devices and screen to the connection, when the person agreed and both ends are described. What is made
+    /// before the connection is up waits at the peer's gate.
     async fn wire(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         if self.activity != Activity::Call || !connection.described {
             return;
         }
-        if let Some((audio, video)) = connection.output.incoming.take() {
-            if self.with_video
-                && let Err(error) = self.media.receive_video(video)
-            {
-                return self.fail(error.to_string());
-            }
-            let packets = self.media.start_voice(audio);
-            connection.peer.send(Kind::Audio, packets).await;
-            match self.link {
-                Link::Idle => self.link = Link::Connecting(TokioInstant::now() + CONNECT_PATIENCE),
-                Link::Up => self.start_sending().await,
-                Link::Connecting(_) | Link::Broken | Link::Failed => {}
+        let Some((audio, video)) = connection.output.incoming.take() else { return };
+        connection.peer.send(Kind::Audio, self.media.start_voice(audio)).await;
+        if self.with_video {
+            match self.media.start_video(video) {
+                Ok(packets) => connection.peer.send(Kind::Video, packets).await,
+                Err(error) => return self.fail(error.to_string()),
             }
         }
-    }
-
-    /// The connection is up, and the person agreed.
-    async fn start_sending(&mut self) {
-        let Some(connection) = &mut self.connection else { return };
-        connection.peer.set_connected(true);
-        if !self.with_video {
-            return;
-        }
-        match self.media.send_video() {
-            Ok(Some(packets)) => connection.peer.send(Kind::Video, packets).await,
-            Ok(None) => self.media.request_key_frame(),
-            Err(error) => self.fail(error.to_string()),
+        match self.link {
+            Link::Idle => self.link = Link::Connecting(TokioInstant::now() + CONNECT_PATIENCE),
+            Link::Up => connection.peer.open_gate(),
+            Link::Connecting(_) | Link::Broken | Link::Failed => {}
         }
     }
 
@@ -311,15 +299,15 @@ impl Driver {
         match event {
             PeerEvent::Candidate(json) => self.tell(SessionEvent::LocalCandidate(json)),
             PeerEvent::Connected => {
-                self.link = Link::Up;
-                if self.is_wired() {
-                    self.start_sending().await;
+                if self.link == Link::Broken {
+                    self.media.request_key_frame();
                 }
-                let path = match &mut self.connection {
-                    Some(connection) => connection.peer.path().await,
-                    None => None,
-                };
-                if let Some(path) = path {
+                self.link = Link::Up;
+                let Some(connection) = &mut self.connection else { return };
+                if connection.output.incoming.is_none() {
+                    connection.peer.open_gate();
+                }
+                if let Some(path) = connection.peer.path().await {
                     self.tell(SessionEvent::Connected(path));
                 }
             }
@@ -345,7 +333,7 @@ impl Driver {
             MediaEvent::FirstVideoFrame => self.tell(SessionEvent::FirstVideoFrame),
             MediaEvent::FirstAudio => self.tell(SessionEvent::FirstAudio),
             MediaEvent::KeyFrameNeeded => {
-                let now = now();
+                let now = clock::now();
                 let asked_lately = self.key_frame_asked.is_some_and(|asked| now < asked + KEY_FRAME_INTERVAL);
                 if let Some(connection) = self.connection.as_mut().filter(|_| !asked_lately) {
                     self.key_frame_asked = Some(now);
@@ -359,7 +347,7 @@ impl Driver {
         let Some(connection) = &mut self.connection else { return };
         let meter = connection.peer.meter();
         let mut stats = self.rates.take(
-            now(),
+            clock::now(),
             meter.sent_bytes.load(Ordering::Relaxed),
             meter.received_bytes.load(Ordering::Relaxed),
         );
@@ -372,10 +360,6 @@ impl Driver {
         }
     }
 
-    fn is_wired(&self) -> bool {
-        self.connection.as_ref().is_some_and(|connection| connection.output.incoming.is_none())
-    }
-
     fn fail(&mut self, reason: String) {
         if self.link != Link::Failed {
             self.link = Link::Failed;
@@ -384,8 +368,8 @@ impl Driver {
     }
 
     fn tell(&self, event: SessionEvent) {
-        if let Err(mpsc::error::TrySendError::Full(event)) = self.events.try_send(event) {
-            tracing::error!(?event, "nobody reads the session's events");
+        if let Err(mpsc::error::TrySendError::Full(_)) = self.events.try_send(event) {
+            tracing::error!("nobody reads the session's events: the newest is lost");
         }
     }
 
@@ -434,18 +418,13 @@ impl Rates {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the session's task runs in real time")]
-fn now() -> Instant {
-    Instant::now()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn rates_are_over_the_time_since_the_last_figures() {
-        let (mut rates, start) = (Rates::default(), now());
+        let (mut rates, start) = (Rates::default(), clock::now());
         rates.take(start, 1000, 500);
         let stats = rates.take(start + Duration::from_secs(2), 3000, 500);
         assert_eq!((stats.send_bps, stats.recv_bps), (8000, 0));

@@ -184,8 +184,12 @@ impl Media {
         packets
     }
 
-    /// Starts to decode the far end's pictures.
-    pub(super) fn receive_video(&mut self, incoming: std::sync::mpsc::Receiver<IncomingPacket>) -> io::Result<()> {
+    /// Starts to decode the far end's pictures, and to encode ours, with a key frame of the newest. Gives the packets
+    /// to send.
+    pub(super) fn start_video(
+        &mut self,
+        incoming: std::sync::mpsc::Receiver<IncomingPacket>,
+    ) -> io::Result<mpsc::Receiver<OutgoingPacket>> {
         let tell = self.teller();
         let (remote, video_out) = (self.sources.remote.clone(), self.sources.video_out.clone());
         let video_recv = VideoRecv::spawn(incoming, remote, video_out, self.sources.frame_log.clone(), move |event| {
@@ -196,18 +200,9 @@ impl Media {
             });
         })?;
         self.video_recv = Some(video_recv);
-        Ok(())
-    }
-
-    /// Starts to encode, with a key frame of the newest picture. Gives the packets to send; `None` when it was started
-    /// before.
-    pub(super) fn send_video(&mut self) -> io::Result<Option<mpsc::Receiver<OutgoingPacket>>> {
-        if self.video_send.is_some() {
-            return Ok(None);
-        }
         let (outgoing, packets) = mpsc::channel(MAX_VIDEO_PACKETS);
         self.video_send = Some(VideoSend::spawn(self.captured.1.clone(), outgoing)?);
-        Ok(Some(packets))
+        Ok(packets)
     }
 
     /// The far end can't go on without a key frame.
