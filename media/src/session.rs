@@ -10,8 +10,6 @@ mod driver;
 mod event;
 mod media;
 mod stats;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 

@@ -1,19 +1,19 @@
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses what it needs")]
 //! Two sessions and what carries descriptions and candidates between them.
 
 use std::time::Duration;
 
-use tokio::time::timeout;
-
-use crate::{
+use parlor_media::{
     AudioSink, AudioSource, Frame, FrameReceiver, Interfaces, Session, SessionConfig, SessionEvent, SessionEvents,
     Stats, VideoSink, VideoSource, frame_slot,
 };
+use tokio::time::timeout;
 
 /// What never takes this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A configuration with the test card and a tone, and the receiving ends of its slots: preview and remote.
-pub(super) fn config() -> (SessionConfig, FrameReceiver, FrameReceiver) {
+pub fn config() -> (SessionConfig, FrameReceiver, FrameReceiver) {
     let (preview, preview_out) = frame_slot(|| {});
     let (remote, remote_out) = frame_slot(|| {});
     let config = SessionConfig {
@@ -31,23 +31,23 @@ pub(super) fn config() -> (SessionConfig, FrameReceiver, FrameReceiver) {
 }
 
 /// One session, and what it said.
-pub(super) struct End {
-    pub(super) session: Session,
-    pub(super) events: SessionEvents,
-    pub(super) preview: FrameReceiver,
-    pub(super) remote: FrameReceiver,
+pub struct End {
+    pub session: Session,
+    pub events: SessionEvents,
+    pub preview: FrameReceiver,
+    pub remote: FrameReceiver,
     /// Events that were read.
-    pub(super) seen: Vec<SessionEvent>,
+    pub seen: Vec<SessionEvent>,
 }
 
 impl End {
-    pub(super) fn spawn((config, preview, remote): (SessionConfig, FrameReceiver, FrameReceiver)) -> Self {
+    pub fn spawn((config, preview, remote): (SessionConfig, FrameReceiver, FrameReceiver)) -> Self {
         let (session, events) = Session::spawn(config);
         Self { session, events, preview, remote, seen: Vec::new() }
     }
 
     /// Reads events until one is `wanted`, which may have been read before.
-    pub(super) async fn until(&mut self, wanted: impl Fn(&SessionEvent) -> bool) -> SessionEvent {
+    pub async fn until(&mut self, wanted: impl Fn(&SessionEvent) -> bool) -> SessionEvent {
         if let Some(at) = self.seen.iter().position(&wanted) {
             return self.seen.remove(at);
         }
@@ -61,43 +61,43 @@ impl End {
         }
     }
 
-    pub(super) async fn until_connected(&mut self) {
+    pub async fn until_connected(&mut self) {
         self.until(|event| matches!(event, SessionEvent::Connected(_))).await;
     }
 
-    pub(super) async fn offer(&mut self) -> String {
+    pub async fn offer(&mut self) -> String {
         match self.until(|event| matches!(event, SessionEvent::OfferReady(_))).await {
             SessionEvent::OfferReady(sdp) => sdp,
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) async fn answer(&mut self) -> String {
+    pub async fn answer(&mut self) -> String {
         match self.until(|event| matches!(event, SessionEvent::AnswerReady(_))).await {
             SessionEvent::AnswerReady(sdp) => sdp,
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) async fn candidate(&mut self) -> String {
+    pub async fn candidate(&mut self) -> String {
         match self.until(|event| matches!(event, SessionEvent::LocalCandidate(_))).await {
             SessionEvent::LocalCandidate(json) => json,
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) async fn stats(&mut self, wanted: impl Fn(&Stats) -> bool) -> Stats {
+    pub async fn stats(&mut self, wanted: impl Fn(&Stats) -> bool) -> Stats {
         match self.until(|event| matches!(event, SessionEvent::Stats(stats) if wanted(stats))).await {
             SessionEvent::Stats(stats) => *stats,
             other => panic!("{other:?}"),
         }
     }
 
-    pub(super) async fn remote_frame(&self) -> Frame {
+    pub async fn remote_frame(&self) -> Frame {
         frame(&self.remote).await
     }
 
-    pub(super) async fn preview_frame(&self) -> Frame {
+    pub async fn preview_frame(&self) -> Frame {
         frame(&self.preview).await
     }
 }
@@ -111,13 +111,13 @@ async fn frame(slot: &FrameReceiver) -> Frame {
 }
 
 /// Two sessions.
-pub(super) struct Pair {
-    pub(super) caller: End,
-    pub(super) callee: End,
+pub struct Pair {
+    pub caller: End,
+    pub callee: End,
 }
 
 impl Pair {
-    pub(super) fn spawn(
+    pub fn spawn(
         caller: (SessionConfig, FrameReceiver, FrameReceiver),
         callee: (SessionConfig, FrameReceiver, FrameReceiver),
     ) -> Self {
@@ -125,7 +125,7 @@ impl Pair {
     }
 
     /// A call that stands, with media on its way.
-    pub(super) async fn connected() -> Self {
+    pub async fn connected() -> Self {
         let mut pair = Self::spawn(config(), config());
         pair.caller.session.create_offer();
         pair.negotiate().await;
@@ -136,19 +136,19 @@ impl Pair {
     }
 
     /// Carries the caller's offer, the answer, and one candidate each way: loopback has only one.
-    pub(super) async fn negotiate(&mut self) {
+    pub async fn negotiate(&mut self) {
         self.callee.session.accept_offer(self.caller.offer().await);
         self.caller.session.accept_answer(self.callee.answer().await);
         self.caller.session.add_candidate(self.callee.candidate().await);
         self.callee.session.add_candidate(self.caller.candidate().await);
     }
 
-    pub(super) fn start(&self) {
+    pub fn start(&self) {
         self.caller.session.start();
         self.callee.session.start();
     }
 
-    pub(super) async fn close(self) {
+    pub async fn close(self) {
         tokio::join!(self.caller.session.close(), self.callee.session.close());
     }
 }

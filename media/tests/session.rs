@@ -1,13 +1,13 @@
 //! Two sessions on loopback, in one process, with everything real but the devices.
 
+#[path = "common/pair.rs"]
 mod pair;
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout};
-
-use super::*;
 use pair::{End, Pair, config};
+use parlor_media::{CameraState, SessionConfig, SessionEvent};
+use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sessions_see_and_hear_each_other() {
@@ -98,6 +98,59 @@ async fn descriptions_that_cannot_be_used_are_refused() {
         caller.until(|event| matches!(event, SessionEvent::DescriptionRefused(_))).await;
     }
     caller.session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn damaged_descriptions_never_break_the_session() {
+    let (mut caller, mut callee) = (End::spawn(config()), End::spawn(config()));
+    caller.session.create_offer();
+    let offer = caller.offer().await;
+    callee.session.accept_offer(offer.clone());
+    let answer = callee.answer().await;
+    let mut damage = Damage(1);
+    for _ in 0..150 {
+        let mut victim = End::spawn(config());
+        victim.session.accept_offer(damage.inflict(&offer));
+        let told =
+            |event: &SessionEvent| matches!(event, SessionEvent::AnswerReady(_) | SessionEvent::DescriptionRefused(_));
+        victim.until(told).await;
+        let mut victim = End::spawn(config());
+        victim.session.create_offer();
+        victim.offer().await;
+        victim.session.accept_answer(damage.inflict(&answer));
+        // Still there, and obedient: it makes another offer, or says that the connection is beyond that.
+        victim.session.restart_ice();
+        victim.until(|event| matches!(event, SessionEvent::OfferReady(_) | SessionEvent::Failed(_))).await;
+    }
+    caller.session.close().await;
+    callee.session.close().await;
+}
+
+/// Damages descriptions, the same way in every run.
+struct Damage(u64);
+
+impl Damage {
+    fn below(&mut self, bound: usize) -> usize {
+        // Knuth's MMIX generator: good enough to choose lines.
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % bound.max(1)
+    }
+
+    fn inflict(&mut self, description: &str) -> String {
+        let mut lines = description.lines().map(str::to_owned).collect::<Vec<_>>();
+        for _ in 0..=self.below(3) {
+            let (at, other) = (self.below(lines.len()), self.below(lines.len()));
+            match self.below(6) {
+                0 => drop(lines.remove(at)),
+                1 => lines.swap(at, other),
+                2 => lines.insert(at, lines[other].clone()),
+                3 => lines[at] = lines[at].replace(|digit: char| digit.is_ascii_digit(), "9"),
+                4 => lines[at] = lines[at].chars().take(12).collect(),
+                _ => lines[at] = lines[at].replace(' ', ""),
+            }
+        }
+        lines.iter().map(|line| format!("{line}\r\n")).collect()
+    }
 }
 
 #[tokio::test]
@@ -204,25 +257,12 @@ async fn an_offer_without_pictures_makes_a_call_without() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn closing_releases_devices_sockets_and_threads() {
-    // The first call pays for what is made once in a process.
-    Pair::connected().await.close().await;
-    let (fds, threads) = (count("/proc/self/fd"), media_threads());
-    for _ in 0..3 {
-        let mut pair = Pair::connected().await;
-        pair.caller.until(|event| matches!(event, SessionEvent::FirstVideoFrame)).await;
-        let closing = Instant::now();
-        pair.close().await;
-        assert!(closing.elapsed() < Duration::from_secs(1), "{:?}", closing.elapsed());
-    }
-    assert_eq!(threads, media_threads());
-    // Other tests of this process open sockets of their own meanwhile, and close them.
-    let settled = async {
-        while count("/proc/self/fd") > fds {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    timeout(Duration::from_secs(30), settled).await.expect("as few open files as before");
+async fn closing_takes_less_than_a_second() {
+    let mut pair = Pair::connected().await;
+    pair.caller.until(|event| matches!(event, SessionEvent::FirstVideoFrame)).await;
+    let closing = Instant::now();
+    pair.close().await;
+    assert!(closing.elapsed() < Duration::from_secs(1), "{:?}", closing.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -232,12 +272,4 @@ async fn dropping_a_session_closes_it_in_the_background() {
     while pair.callee.events.recv().await.is_some() {}
     pair.caller.until(|event| matches!(event, SessionEvent::Disconnected)).await;
     pair.caller.session.close().await;
-}
-
-fn count(directory: &str) -> usize {
-    std::fs::read_dir(directory).map_or(0, Iterator::count)
-}
-
-fn media_threads() -> usize {
-    0
 }
