@@ -7,13 +7,37 @@
 //! [`spawn`] starts the network on the current tokio runtime and gives back a [`Handle`] for commands and an
 //! [`EventReceiver`] for what happens.
 
+#![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests begin at any moment"))]
+
+mod behaviour;
 mod call_id;
+mod discovery;
+mod event_loop;
+mod heartbeat;
+pub mod identity;
+mod link_local;
+mod outbox;
+mod presence;
 pub mod signalling;
+mod token_bucket;
+mod wire;
+
+use std::{io, path::PathBuf};
 
 pub use call_id::CallId;
 pub use libp2p::{Multiaddr, PeerId, identity::Keypair};
-
 use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::event_loop::{Command, EventLoop};
+
+/// Commands that may wait for the event loop. It never waits for anything else, so that only a flood from our own
+/// side fills this. Full: the command is dropped with a warning.
+const MAX_COMMANDS: usize = 1024;
+
+/// Events that may wait in the channel itself. What comes while it is full is kept and summed up by the event loop,
+/// within bounds: of people the last thing known, of calls all messages or a failure.
+const MAX_EVENTS: usize = 64;
 
 /// What a person says of themselves to everyone on the network. Signed by their key when it travels.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,9 +96,10 @@ pub struct Config {
     pub keypair: Keypair,
     /// The first profile to announce.
     pub profile: Profile,
-    /// Look for people on the LAN, and be seen there.
+    /// Look for people on the LAN, and be seen there. Otherwise nobody is looked for, and nobody is told the profile.
     pub lan: bool,
-    /// Addresses to listen on. Empty: every interface, IPv4 and IPv6, TCP and QUIC, free ports.
+    /// Addresses to listen on. Empty: every interface, IPv4 and IPv6, TCP and QUIC, free ports. With loopback addresses
+    /// only, there is no LAN to look at: people appear when they are [dialled](Handle::dial), or dial.
     pub listen: Vec<Multiaddr>,
 }
 
@@ -119,28 +144,137 @@ pub enum Event {
 
 /// What can go wrong when the network starts.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {}
+pub enum Error {
+    /// The identity file can't be kept.
+    #[error("cannot {step} the identity file {}: {source}; {}", path.display(), advice(source))]
+    Identity {
+        /// What failed.
+        step: IdentityStep,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// An address can't be listened on.
+    #[error("cannot listen on {address}: {reason}; use another address or port, or stop the program that has it")]
+    Listen {
+        /// The address.
+        address: Multiaddr,
+        /// Why.
+        reason: String,
+    },
+    /// A part of the network can't be set up. A bug, or a very unusual machine.
+    #[error("cannot set up {part}: {reason}")]
+    SetUp {
+        /// The part.
+        part: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// What failed with the identity file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdentityStep {
+    /// Writing a new one.
+    Write,
+    /// Taking the rights of others away from it.
+    Protect,
+    /// Renaming a damaged one.
+    SetAside,
+}
+
+impl std::fmt::Display for IdentityStep {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Write => "write",
+            Self::Protect => "protect",
+            Self::SetAside => "set aside",
+        })
+    }
+}
+
+/// What a person can do about a file that can't be written.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full: free some space",
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only: choose another data directory",
+        io::ErrorKind::PermissionDenied => "make the folder writable for you, or choose another data directory",
+        _ => "check the folder, or choose another data directory",
+    }
+}
+
+/// Starts the network on the current tokio runtime.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+pub fn spawn(config: Config) -> Result<(Handle, EventReceiver), Error> {
+    let (commands, command_receiver) = mpsc::channel(MAX_COMMANDS);
+    let (events, event_receiver) = mpsc::channel(MAX_EVENTS);
+    let (profile, profile_receiver) = watch::channel(config.profile.clone());
+    let event_loop = EventLoop::new(&config, command_receiver, profile_receiver, events)?;
+    // Ends when the last handle is gone; a panic in it closes the event channel, which the app sees.
+    tokio::spawn(event_loop.run());
+    Ok((Handle { commands, profile: std::sync::Arc::new(profile) }, event_receiver))
+}
 
 /// Commands to a running network. Cheap to clone; the network stops when [`Handle::shutdown`] is called or the last
 /// clone is dropped.
 #[derive(Clone, Debug)]
-pub struct Handle {}
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+    /// Latest wins: however often the profile changes, its last state is announced.
+    profile: std::sync::Arc<watch::Sender<Profile>>,
+}
 
 impl Handle {
     /// Announces a new profile to everyone.
-    pub fn set_profile(&self, _profile: Profile) {}
+    pub fn set_profile(&self, profile: Profile) {
+        self.profile.send_if_modified(|current| {
+            let changed = *current != profile;
+            *current = profile;
+            changed
+        });
+    }
 
-    /// Sends one signalling message. The first one for a [`CallId`] opens its stream. Messages of a call arrive in
-    /// order and once, also when a connection breaks in between; when they can't be delivered within the deadline,
-    /// [`Event::SignalFailed`] says so. Never blocks.
-    pub fn send(&self, _peer: PeerId, _call: CallId, _body: signalling::Body) {}
+    /// Sends one signalling message. The first one for a [`CallId`], an invitation, opens its stream. Messages of a
+    /// call arrive in order and once, also when a connection breaks in between; when they can't be delivered within
+    /// four seconds, [`Event::SignalFailed`] says so, and at once when it is known that they can't. After that, further
+    /// messages with this id are ignored. Never blocks.
+    pub fn send(&self, peer: PeerId, call: CallId, body: signalling::Body) {
+        self.command(Command::Send { peer, call, body });
+    }
 
     /// Ends a call's stream after what was sent is delivered (bounded wait). Later messages with this id are ignored.
-    pub fn close_call(&self, _peer: PeerId, _call: CallId) {}
+    pub fn close_call(&self, peer: PeerId, call: CallId) {
+        self.command(Command::CloseCall { peer, call });
+    }
+
+    /// Connects to somebody whose address is known. If it ends with `/p2p/<id>`, to nobody else, trying again for ten
+    /// minutes if need be.
+    pub fn dial(&self, address: Multiaddr) {
+        self.command(Command::Dial { address });
+    }
 
     /// Says goodbye to everyone, delivers what is queued (at most 500 ms), and stops.
-    pub async fn shutdown(self) {}
+    pub async fn shutdown(self) {
+        let (done, stopped) = oneshot::channel();
+        if self.commands.send(Command::Shutdown { done }).await.is_ok() {
+            // An error means that it has stopped already.
+            let _ = stopped.await;
+        }
+    }
+
+    fn command(&self, command: Command) {
+        match self.commands.try_send(command) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                tracing::warn!("too many commands wait: one is dropped");
+            }
+        }
+    }
 }
 
 /// Receives [`Event`]s; `None` means that the network stopped.
-pub type EventReceiver = tokio::sync::mpsc::Receiver<Event>;
+pub type EventReceiver = mpsc::Receiver<Event>;

@@ -1,0 +1,51 @@
+//! The LAN's part of the behaviour: mDNS for addresses, gossipsub for signed announcements.
+
+use std::time::Duration;
+
+use libp2p::{PeerId, gossipsub, identity::Keypair, mdns, swarm::behaviour::toggle::Toggle};
+
+use crate::{Error, presence::MAX_ANNOUNCEMENT_BYTES};
+
+/// How long an address lives without being confirmed, and how often confirmation is asked for.
+const RECORD_LIFE: Duration = Duration::from_secs(90);
+const QUERY_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Where announcements are published.
+const TOPIC: &str = "/parlor/presence/1";
+
+/// mDNS over IPv4 or IPv6. A machine may lack one of them, and offices forbid multicast: then there is a warning, and
+/// people are found on whatever else there is.
+pub(crate) fn mdns(local: PeerId, ipv6: bool, wanted: bool) -> Toggle<mdns::tokio::Behaviour> {
+    if !wanted {
+        return None.into();
+    }
+    let config = mdns::Config { ttl: RECORD_LIFE, query_interval: QUERY_INTERVAL, enable_ipv6: ipv6 };
+    mdns::tokio::Behaviour::new(config, local)
+        .inspect_err(|error| tracing::warn!(%error, ipv6, "mDNS is not available"))
+        .ok()
+        .into()
+}
+
+pub(crate) fn topic() -> gossipsub::IdentTopic {
+    gossipsub::IdentTopic::new(TOPIC)
+}
+
+/// Signed announcements on one topic. They are passed on only when the presence book has found them worth it.
+pub(crate) fn gossip(keypair: &Keypair, wanted: bool) -> Result<Toggle<gossipsub::Behaviour>, Error> {
+    if !wanted {
+        return Ok(None.into());
+    }
+    let set_up = |error: &dyn std::fmt::Display| Error::SetUp { part: "gossipsub", reason: error.to_string() };
+    let config = gossipsub::ConfigBuilder::default()
+        .validation_mode(gossipsub::ValidationMode::Strict)
+        .validate_messages()
+        // Room for the author, the signature and the topic.
+        .max_transmit_size(MAX_ANNOUNCEMENT_BYTES + 1024)
+        .connection_handler_queue_len(64)
+        .build()
+        .map_err(|error| set_up(&error))?;
+    let mut behaviour = gossipsub::Behaviour::new(gossipsub::MessageAuthenticity::Signed(keypair.clone()), config)
+        .map_err(|error| set_up(&error))?;
+    behaviour.subscribe(&topic()).map_err(|error| set_up(&error))?;
+    Ok(Some(behaviour).into())
+}

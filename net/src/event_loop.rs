@@ -1,0 +1,464 @@
+//! Owns the swarm: turns commands into its acts, its events into ours, and keeps the pure parts' time.
+
+use std::{
+    future::poll_fn,
+    num::NonZeroU8,
+    task::Poll,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, PeerId, Swarm, SwarmBuilder, gossipsub, mdns,
+    multiaddr::Protocol,
+    noise,
+    swarm::{
+        ConnectionId, DialError, SwarmEvent,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+    tcp, yamux,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    Config, Error, Event, Profile,
+    behaviour::{Behaviour, BehaviourEvent, Lan},
+    discovery::{Dialler, lan},
+    heartbeat::{self, Death, Heard},
+    link_local,
+    outbox::{Outbox, Overflow},
+    presence::{Announcement, Book},
+    signalling::{self, Body},
+    token_bucket::TokenBucket,
+};
+
+/// How often we announce ourselves when nothing changes.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(30);
+
+/// How often a changed profile is announced, at once and per second in the long run: what others accept of one author,
+/// less a margin. What changes meanwhile waits.
+const ANNOUNCEMENT_BURST: u32 = 6;
+const ANNOUNCEMENTS_PER_SECOND: f64 = 1.5;
+const ANNOUNCE_AGAIN_AFTER: Duration = Duration::from_millis(250);
+
+/// How long the last messages, and then the goodbyes, may take.
+const DELIVER_WITHIN: Duration = Duration::from_millis(300);
+const GOODBYE_WITHIN: Duration = Duration::from_millis(200);
+
+/// Heartbeats notice death; QUIC's own timeout is only for what has none. Longer than a machine may well stall.
+const QUIC_IDLE_TIMEOUT_MS: u32 = 5000;
+const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(1000);
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Addresses of one peer that are tried at a time.
+const DIAL_AT_A_TIME: NonZeroU8 = NonZeroU8::new(8).expect("eight is not zero");
+
+/// From the [`Handle`](crate::Handle).
+#[derive(Debug)]
+pub(crate) enum Command {
+    Send { peer: PeerId, call: crate::CallId, body: Body },
+    CloseCall { peer: PeerId, call: crate::CallId },
+    Dial { address: Multiaddr },
+    Shutdown { done: oneshot::Sender<()> },
+}
+
+/// The network's one task.
+pub(crate) struct EventLoop {
+    swarm: Swarm<Behaviour>,
+    commands: mpsc::Receiver<Command>,
+    profile: watch::Receiver<Profile>,
+    events: mpsc::Sender<Event>,
+    outbox: Outbox,
+    book: Book,
+    dialler: Dialler,
+    /// Whether we say who we are.
+    visible: bool,
+    session: u64,
+    seq: u64,
+    announcements: TokenBucket,
+    /// When the profile is to be announced.
+    announce_at: Instant,
+}
+
+impl EventLoop {
+    /// Builds the swarm and starts to listen. Must be called on a tokio runtime.
+    pub(crate) fn new(
+        config: &Config,
+        commands: mpsc::Receiver<Command>,
+        profile: watch::Receiver<Profile>,
+        events: mpsc::Sender<Event>,
+    ) -> Result<Self, Error> {
+        let session = unix_time_ms();
+        let seq = 1;
+        let hello = Announcement::new(&config.profile, session, seq, session);
+        let mut swarm = build_swarm(config, &hello)?;
+        listen(&mut swarm, &config.listen)?;
+        Ok(Self {
+            swarm,
+            commands,
+            profile,
+            events,
+            outbox: Outbox::default(),
+            book: Book::default(),
+            dialler: Dialler::default(),
+            visible: config.lan,
+            session,
+            seq,
+            announcements: TokenBucket::new(ANNOUNCEMENT_BURST, ANNOUNCEMENTS_PER_SECOND, now()),
+            announce_at: now() + ANNOUNCE_EVERY,
+        })
+    }
+
+    /// Runs until told to stop, or until nobody can tell it anything any more.
+    pub(crate) async fn run(mut self) {
+        let events = self.events.clone();
+        let done = loop {
+            self.dial_who_is_due();
+            self.announce_if_due();
+            let next = self.dialler.poll_timeout().map_or(self.announce_at, |dial| dial.min(self.announce_at));
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                command = self.commands.recv() => match command {
+                    Some(Command::Send { peer, call, body }) => {
+                        self.swarm.behaviour_mut().signalling.send(peer, call, body);
+                    }
+                    Some(Command::CloseCall { peer, call }) => {
+                        self.swarm.behaviour_mut().signalling.close_call(peer, call);
+                    }
+                    Some(Command::Dial { address }) => self.dial(address),
+                    Some(Command::Shutdown { done }) => break Some(done),
+                    None => break None,
+                },
+                Ok(()) = self.profile.changed() => self.announce_at = now(),
+                () = tokio::time::sleep_until(next.into()) => {}
+                Ok(permit) = events.reserve(), if !self.outbox.is_empty() => {
+                    if let Some(event) = self.outbox.pop() {
+                        permit.send(event);
+                    }
+                }
+            }
+        };
+        self.say_goodbye().await;
+        // Sockets are closed when this returns.
+        drop(self.swarm);
+        if let Some(done) = done {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
+        }
+    }
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::NewListenAddr { address, .. } => {
+                tracing::debug!(%address, "listening");
+                self.emit(Event::Listening { address });
+            }
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                tracing::debug!(peer = %peer_id, connection = %connection_id, remote = %endpoint.get_remote_address(), "connected");
+                let dialled = endpoint.is_dialer().then(|| endpoint.get_remote_address());
+                self.dialler.connected(now(), peer_id, dialled);
+                self.book.linked(now(), peer_id, connection_id);
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
+                tracing::debug!(peer = %peer_id, connection = %connection_id, ?cause, "disconnected");
+                self.unlink(peer_id, connection_id);
+                if num_established == 0 {
+                    self.dialler.disconnected(now(), peer_id, rand::random());
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
+                tracing::debug!(%peer, %error, "dialling failed");
+                match error {
+                    // Connected by now, or about to be: the connection's own events say what comes of it.
+                    DialError::DialPeerConditionFalse(_) => {}
+                    DialError::WrongPeerId { address, .. } => {
+                        self.dialler.wrong(peer, &address);
+                        self.dialler.failed(now(), peer, rand::random());
+                    }
+                    _ => self.dialler.failed(now(), peer, rand::random()),
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { peer_id: None, error, .. } => {
+                tracing::debug!(%error, "dialling failed");
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                tracing::debug!(%error, "a connection was not accepted")
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "trouble while listening"),
+            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
+                tracing::debug!(?addresses, ?reason, "no longer listening");
+            }
+            event => tracing::trace!(?event, "swarm"),
+        }
+    }
+
+    fn on_behaviour_event(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::MdnsV4(event) | BehaviourEvent::MdnsV6(event) => self.on_mdns(event),
+            BehaviourEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {
+                let acceptance = self.on_announcement(&message);
+                if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+                    gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
+                }
+            }
+            BehaviourEvent::Heartbeat(event) => self.on_heartbeat(event),
+            BehaviourEvent::Signalling(signalling::Outcome::Event(event)) => self.emit(event),
+            BehaviourEvent::Signalling(signalling::Outcome::Reach { peer }) => {
+                if !self.dialler.wanted(now(), peer) {
+                    self.swarm.behaviour_mut().signalling.unreachable(peer);
+                }
+            }
+            BehaviourEvent::Gossip(_) | BehaviourEvent::Identify(_) => {}
+        }
+    }
+
+    fn on_mdns(&mut self, event: mdns::Event) {
+        match event {
+            mdns::Event::Discovered(found) => {
+                for (peer, address) in found {
+                    for address in link_local::dialable(address) {
+                        self.dialler.discovered(now(), peer, address);
+                    }
+                }
+            }
+            mdns::Event::Expired(gone) => {
+                for (peer, address) in gone {
+                    for address in link_local::dialable(address) {
+                        self.dialler.expired(now(), peer, &address);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Gossipsub has verified the signature: the author is who they say.
+    fn on_announcement(&mut self, message: &gossipsub::Message) -> gossipsub::MessageAcceptance {
+        let Some(author) = message.source else { return gossipsub::MessageAcceptance::Reject };
+        match Announcement::decode(&message.data) {
+            Err(error) => {
+                tracing::debug!(peer = %author, %error, "a malformed announcement is dropped");
+                gossipsub::MessageAcceptance::Reject
+            }
+            Ok(said) => match self.book.announced(now(), unix_time_ms(), author, &said) {
+                Ok(event) => {
+                    self.emit_all(event);
+                    gossipsub::MessageAcceptance::Accept
+                }
+                Err(reason) => {
+                    tracing::trace!(peer = %author, %reason, "an announcement is dropped");
+                    gossipsub::MessageAcceptance::Ignore
+                }
+            },
+        }
+    }
+
+    fn on_heartbeat(&mut self, heartbeat::Event { peer, connection, heard }: heartbeat::Event) {
+        match heard {
+            Heard::Hello(said) => match self.book.hello(now(), peer, connection, &said) {
+                Ok(event) if self.visible => self.emit_all(event),
+                Ok(_) => {}
+                Err(reason) => tracing::debug!(%peer, %reason, "a hello is dropped"),
+            },
+            Heard::Goodbye { session } => {
+                let event = self.book.goodbye(peer, session);
+                if event.is_none() {
+                    return;
+                }
+                self.emit_all(event);
+                self.dialler.left(peer);
+                self.swarm.behaviour_mut().signalling.unreachable(peer);
+                // Closing tells them that the goodbye was heard.
+                let _ = self.swarm.disconnect_peer_id(peer);
+            }
+            Heard::Dead(death) => {
+                tracing::debug!(%peer, %connection, ?death, "a connection is given up");
+                match death {
+                    Death::Foreign | Death::Flooding => self.dialler.foreign(now(), peer),
+                    Death::Silent => {}
+                }
+                self.swarm.behaviour_mut().signalling.connection_dead(peer, connection);
+                self.unlink(peer, connection);
+            }
+        }
+    }
+
+    fn unlink(&mut self, peer: PeerId, connection: ConnectionId) {
+        let event = self.book.unlinked(now(), peer, connection);
+        self.emit_all(event);
+    }
+
+    /// Says who we are now, on every connection and to the whole network.
+    fn announce_if_due(&mut self) {
+        if now() < self.announce_at {
+            return;
+        }
+        if !self.announcements.take(now()) {
+            self.announce_at = now() + ANNOUNCE_AGAIN_AFTER;
+            return;
+        }
+        self.announce_at = now() + ANNOUNCE_EVERY;
+        if !self.visible {
+            return;
+        }
+        self.seq += 1;
+        let announcement = Announcement::new(&self.profile.borrow_and_update(), self.session, self.seq, unix_time_ms());
+        let behaviour = self.swarm.behaviour_mut();
+        if let Some(gossip) = behaviour.gossip.as_mut()
+            && let Err(error) = gossip.publish(lan::topic(), announcement.encode())
+        {
+            tracing::debug!(%error, "an announcement was not published");
+        }
+        behaviour.heartbeat.say(announcement);
+    }
+
+    fn dial(&mut self, address: Multiaddr) {
+        let options = match address.iter().last() {
+            // Until it succeeds.
+            Some(Protocol::P2p(peer)) if !self.swarm.is_connected(&peer) => {
+                return self.dialler.given(now(), peer, address);
+            }
+            // One connection more.
+            Some(Protocol::P2p(peer)) => {
+                DialOpts::peer_id(peer).addresses(vec![address]).condition(PeerCondition::Always).build()
+            }
+            _ => address.into(),
+        };
+        if let Err(error) = self.swarm.dial(options) {
+            tracing::debug!(%error, "dialling failed");
+        }
+    }
+
+    fn dial_who_is_due(&mut self) {
+        while let Some((peer, addresses)) = self.dialler.poll_dial(now()) {
+            if let Err(error) = self.swarm.dial(DialOpts::peer_id(peer).addresses(addresses).build()) {
+                match error {
+                    DialError::DialPeerConditionFalse(_) => {}
+                    error => {
+                        tracing::debug!(%peer, %error, "dialling failed");
+                        self.dialler.failed(now(), peer, rand::random());
+                    }
+                }
+            }
+        }
+    }
+
+    fn emit_all(&mut self, events: Option<Event>) {
+        events.into_iter().for_each(|event| self.emit(event));
+    }
+
+    fn emit(&mut self, event: Event) {
+        log(&event);
+        if let Err(Overflow { peer, call }) = self.outbox.push(event) {
+            self.swarm.behaviour_mut().signalling.refuse(peer, call);
+        }
+    }
+
+    /// Waits until the last messages are delivered, then tells everyone, and waits until they have heard it: they
+    /// close the connection.
+    async fn say_goodbye(&mut self) {
+        self.run_until(DELIVER_WITHIN, |swarm| swarm.behaviour().signalling.is_idle()).await;
+        self.swarm.behaviour_mut().heartbeat.say_goodbye(self.session);
+        self.run_until(GOODBYE_WITHIN, |swarm| swarm.network_info().num_peers() == 0).await;
+    }
+
+    /// Only the swarm, and only for so long.
+    async fn run_until(&mut self, limit: Duration, done: impl Fn(&Swarm<Behaviour>) -> bool) {
+        let run = poll_fn(|cx| {
+            while let Poll::Ready(Some(event)) = self.swarm.poll_next_unpin(cx) {
+                self.on_swarm_event(event);
+            }
+            if done(&self.swarm) { Poll::Ready(()) } else { Poll::Pending }
+        });
+        if tokio::time::timeout(limit, run).await.is_err() {
+            tracing::debug!("not everyone has answered in time");
+        }
+    }
+}
+
+fn build_swarm(config: &Config, hello: &Announcement) -> Result<Swarm<Behaviour>, Error> {
+    let set_up =
+        |part: &'static str| move |error: &dyn std::fmt::Display| Error::SetUp { part, reason: error.to_string() };
+    let only_loopback = !config.listen.is_empty() && config.listen.iter().all(is_loopback);
+    let lan = Lan { presence: config.lan, mdns: config.lan && !only_loopback };
+    let behaviour = Behaviour::new(&config.keypair, lan, hello)?;
+    let swarm = SwarmBuilder::with_existing_identity(config.keypair.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .map_err(|error| set_up("TCP")(&error))?
+        .with_quic_config(|mut quic| {
+            quic.max_idle_timeout = QUIC_IDLE_TIMEOUT_MS;
+            quic.keep_alive_interval = QUIC_KEEP_ALIVE;
+            quic.handshake_timeout = HANDSHAKE_TIMEOUT;
+            quic
+        })
+        .with_other_transport(link_local::transport)
+        .map_err(|error| set_up("link-local TCP")(&error))?
+        .with_behaviour(|_| behaviour)
+        .map_err(|error| set_up("the swarm")(&error))?
+        .with_swarm_config(|swarm| swarm.with_dial_concurrency_factor(DIAL_AT_A_TIME))
+        .build();
+    Ok(swarm)
+}
+
+/// Listens on the addresses given, or else on whatever this machine has.
+fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<(), Error> {
+    for address in addresses {
+        swarm
+            .listen_on(address.clone())
+            .map_err(|error| Error::Listen { address: address.clone(), reason: error.to_string() })?;
+    }
+    if !addresses.is_empty() {
+        return Ok(());
+    }
+    let mut refused = None;
+    let mut accepted = 0;
+    for address in ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip6/::/udp/0/quic-v1", "/ip6/::/tcp/0"] {
+        let address: Multiaddr = address.parse().expect("a well-formed address");
+        match swarm.listen_on(address.clone()) {
+            Ok(_) => accepted += 1,
+            Err(error) => {
+                tracing::info!(%address, %error, "this machine can't listen here");
+                refused = Some(Error::Listen { address, reason: error.to_string() });
+            }
+        }
+    }
+    match refused {
+        Some(error) if accepted == 0 => Err(error),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn is_loopback(address: &Multiaddr) -> bool {
+    match address.iter().next() {
+        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
+        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
+        _ => false,
+    }
+}
+
+/// What the user would notice.
+fn log(event: &Event) {
+    match event {
+        Event::PeerOnline(person) => tracing::info!(peer = %person.peer, name = person.profile.name, "online"),
+        Event::PeerChanged(person) => {
+            tracing::info!(peer = %person.peer, name = person.profile.name, status = ?person.profile.status, "changed");
+        }
+        Event::PeerOffline { peer, reason } => tracing::info!(%peer, ?reason, "offline"),
+        Event::SignalFailed { peer, call, error } => tracing::info!(%peer, %call, error, "signalling failed"),
+        Event::Signal { .. } | Event::Listening { .. } => {}
+    }
+}
+
+/// The runtime's clock, which tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "announcements carry the time of day; the event loop is where it is read"
+)]
+fn unix_time_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
