@@ -75,12 +75,25 @@ pub struct CallMachine {
     effects: VecDeque<Effect>,
     announced: Status,
     past: Past,
+    takes_calls: bool,
 }
 
 impl CallMachine {
     /// For the person with this key, free at first.
     pub fn new(me: PeerId) -> Self {
-        Self { me, state: State::Idle, effects: VecDeque::new(), announced: Status::Free, past: Past::default() }
+        Self {
+            me,
+            state: State::Idle,
+            effects: VecDeque::new(),
+            announced: Status::Free,
+            past: Past::default(),
+            takes_calls: true,
+        }
+    }
+
+    /// Whether invitations ring at all. When not, callers are told that we are busy; our own calls work as ever.
+    pub fn set_takes_calls(&mut self, takes_calls: bool) {
+        self.takes_calls = takes_calls;
     }
 
     /// Takes in what happened.

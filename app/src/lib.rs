@@ -2,10 +2,16 @@
 
 mod atomic_file;
 pub mod call;
+pub mod cli;
 pub mod data_dir;
 pub mod engine;
 pub mod fingerprint;
+pub mod headless;
+pub mod logging;
 pub mod name;
+pub mod process;
 pub mod settings;
+pub mod shutdown;
+pub mod startup;
 pub mod text;
 pub mod ui;

@@ -162,6 +162,7 @@ sentences! {
         peer_lost: Template,
         missed_while_busy: Template,
         storage: Template,
+        identity_replaced: Template,
         network: String,
     }
     /// What is wrong with a device, by kind.

@@ -20,7 +20,11 @@ impl CallMachine {
         if call.peer == self.me || state.is_call(call.id) || self.past.knows(call.id) {
             return state.ignoring("an invitation that is not new");
         }
-        if state.call().is_some_and(|current| current.peer != call.peer) {
+        let is_busy = match state.call() {
+            Some(current) => current.peer != call.peer,
+            None => !self.takes_calls,
+        };
+        if is_busy {
             self.turn_away(now, &call);
             return state;
         }

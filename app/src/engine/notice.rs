@@ -1,5 +1,9 @@
+use std::path::PathBuf;
+
 use parlor_media::{DeviceProblem, Path};
 use parlor_net::{CallId, OfflineReason, PeerId, Via, signalling::CallKind};
+
+use crate::call::CallNotice;
 
 /// Something that happened, to be said once (the window shows a line, the headless app prints an event).
 #[derive(Clone, Debug, PartialEq)]
@@ -56,6 +60,8 @@ pub enum Notice {
     Accepted {
         /// The call.
         call: CallId,
+        /// With whom.
+        peer: PeerId,
     },
     /// Media flows.
     Connected {
@@ -117,6 +123,13 @@ pub enum Notice {
     },
     /// A device or file is not as it should be.
     Device(DeviceProblem),
+    /// The identity could not be read. It was set aside, and this is a new person, whom others do not recognise.
+    IdentityReplaced {
+        /// Where the old key is now.
+        kept: PathBuf,
+        /// What was wrong with it.
+        problem: String,
+    },
     /// Settings, or another file of ours, could not be read or written. The text says which and what to do.
     Storage(String),
     /// The network can't do what it should; the text is for the log and for the curious.
@@ -124,3 +137,22 @@ pub enum Notice {
 }
 
 pub use crate::call::EndReason;
+
+impl From<CallNotice> for Notice {
+    fn from(notice: CallNotice) -> Self {
+        match notice {
+            CallNotice::Inviting { call, peer } => Self::Inviting { call, peer },
+            CallNotice::RingingThere { call, peer } => Self::RingingThere { call, peer },
+            CallNotice::Incoming { call, peer, name, kind } => Self::Incoming { call, peer, name, kind },
+            CallNotice::Accepted { call, peer } => Self::Accepted { call, peer },
+            CallNotice::Connected { call, path, setup } => {
+                let setup_ms = setup.as_millis().try_into().unwrap_or(u64::MAX);
+                Self::Connected { call, path, setup_ms }
+            }
+            CallNotice::Reconnecting { call } => Self::Reconnecting { call },
+            CallNotice::Reconnected { call } => Self::Reconnected { call },
+            CallNotice::Ended { call, peer, name, reason } => Self::Ended { call, peer, name, reason },
+            CallNotice::MissedWhileBusy { peer, name } => Self::MissedWhileBusy { peer, name },
+        }
+    }
+}

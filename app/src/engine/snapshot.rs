@@ -3,7 +3,11 @@ use std::time::SystemTime;
 use parlor_media::{CameraState, Path, Stats};
 use parlor_net::{CallId, PeerId, Status, Via, signalling::CallKind};
 
-use crate::settings::Settings;
+use super::quality::quality;
+use crate::{
+    call::{self, Active, Progress, State},
+    settings::Settings,
+};
 
 /// Everything that *is*, for whoever draws it. Made anew by the engine after each change; what *happened* comes as
 /// [`super::Notice`]s.
@@ -143,6 +147,49 @@ pub struct Devices {
     pub speakers: Vec<Device>,
 }
 
+pub use crate::call::Sending;
 pub use parlor_media::Device;
 
-pub use crate::call::Sending;
+/// The call as the person sees it. `since` is when its media first came up, on the wall clock.
+pub(super) fn call_view(state: &State, since: SystemTime, stats: &Stats) -> CallView {
+    match state {
+        State::Idle => CallView::Idle,
+        State::Inviting(call::Inviting { call, progress, .. }) => CallView::Outgoing {
+            call: call.id,
+            peer: call.peer,
+            name: call.name.clone(),
+            kind: call.kind,
+            ringing: matches!(progress, Progress::RingingThere { .. }),
+        },
+        State::Ringing(call::Ringing { call, .. }) => {
+            CallView::Incoming { call: call.id, peer: call.peer, name: call.name.clone(), kind: call.kind }
+        }
+        State::Answering(call::Answering { active, .. }) | State::Negotiating(call::Negotiating { active }) => {
+            CallView::Connecting(active.into())
+        }
+        State::Connected(call::Connected { active, path, .. }) => CallView::Connected {
+            active: active.into(),
+            since,
+            path: path.clone(),
+            stats: Box::new(stats.clone()),
+            quality: quality(stats),
+        },
+        State::Reconnecting(call::Reconnecting { active, .. }) => {
+            CallView::Reconnecting { active: active.into(), since }
+        }
+    }
+}
+
+impl From<&Active> for ActiveCall {
+    fn from(active: &Active) -> Self {
+        Self {
+            call: active.call.id,
+            peer: active.call.peer,
+            name: active.call.name.clone(),
+            kind: active.call.kind,
+            ours: active.ours,
+            theirs: active.theirs,
+            camera: active.camera,
+        }
+    }
+}

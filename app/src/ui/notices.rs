@@ -161,7 +161,7 @@ const fn fate(notice: &Notice) -> Fate {
             | EndReason::MediaFailed
             | EndReason::Incompatible => Fate::Stays,
         },
-        Notice::MissedWhileBusy { .. } | Notice::Storage(_) => Fate::Stays,
+        Notice::MissedWhileBusy { .. } | Notice::Storage(_) | Notice::IdentityReplaced { .. } => Fate::Stays,
         Notice::Ready { .. }
         | Notice::Inviting { .. }
         | Notice::RingingThere { .. }
@@ -193,6 +193,9 @@ fn sentence(notice: &Notice, text: &Text) -> Option<String> {
         Notice::MissedWhileBusy { name, .. } => text.notice.missed_while_busy.with("name", name),
         Notice::Device(problem) => text.device_problem(problem.device, problem.problem).to_owned(),
         Notice::Storage(detail) => text.notice.storage.with("detail", detail),
+        Notice::IdentityReplaced { kept, .. } => {
+            text.notice.identity_replaced.with("file", &kept.display().to_string())
+        }
         Notice::Network(_) => text.notice.network.clone(),
         Notice::Ready { .. }
         | Notice::Inviting { .. }

@@ -1,0 +1,74 @@
+use std::{path::PathBuf, sync::Arc};
+
+use parlor_media::{AudioSink, AudioSource, Interfaces, VideoSink, VideoSource};
+use parlor_net::{Keypair, Multiaddr};
+
+use super::Notice;
+use crate::settings::Settings;
+
+/// What an engine needs to start.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The key that this person is known by.
+    pub keypair: Keypair,
+    /// What the person chose before.
+    pub settings: Settings,
+    /// Where settings are kept; `None` keeps them for this run only.
+    pub settings_file: Option<PathBuf>,
+    /// Sources and sinks named for this run; they win over the settings and are not kept.
+    pub overrides: Overrides,
+    /// Look for people on the LAN, and be seen there.
+    pub lan: bool,
+    /// Addresses to listen on. Empty: every interface, free ports.
+    pub listen: Vec<Multiaddr>,
+    /// Addresses of people that discovery would not find.
+    pub dial: Vec<Multiaddr>,
+    /// Where media may flow.
+    pub interfaces: Interfaces,
+    /// Play ring and other tones.
+    pub tones: bool,
+    /// Tell everybody who calls that we are busy.
+    pub always_busy: bool,
+    /// What was found on the way here that the person should know.
+    pub notices: Vec<Notice>,
+}
+
+/// Sources and sinks named for this run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Overrides {
+    /// Instead of the camera of the settings.
+    pub camera: Option<VideoSource>,
+    /// Instead of the microphone of the settings.
+    pub microphone: Option<AudioSource>,
+    /// Instead of the loudspeaker of the settings.
+    pub speaker: Option<AudioSink>,
+    /// Where the other's picture is recorded.
+    pub video_out: VideoSink,
+    /// Where frame marks are logged.
+    pub frame_log: Option<PathBuf>,
+}
+
+/// How the engine tells a window that there is something to draw. Called on the engine's and on media threads: quick,
+/// and never blocking.
+#[derive(Clone)]
+pub struct Wakes {
+    /// A new snapshot or notice.
+    pub changed: Arc<dyn Fn() + Send + Sync>,
+    /// A new frame of the own camera.
+    pub preview: Arc<dyn Fn() + Send + Sync>,
+    /// A new frame of the other's camera.
+    pub remote: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl Wakes {
+    /// For an engine without a window.
+    pub fn none() -> Self {
+        Self { changed: Arc::new(|| {}), preview: Arc::new(|| {}), remote: Arc::new(|| {}) }
+    }
+}
+
+impl std::fmt::Debug for Wakes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Wakes")
+    }
+}

@@ -1,0 +1,134 @@
+//! What the headless app prints: one JSON object a line. A public interface, described in the README.
+
+use parlor_media::{DeviceKind, PathKind, Problem, Stats};
+use parlor_net::{CallId, OfflineReason, PeerId, Via, signalling::CallKind};
+use serde::Serialize;
+
+use crate::engine::{EndReason, Notice};
+
+/// One line of output, without its time.
+#[derive(Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(super) enum Event {
+    /// The network is ready.
+    Ready { peer: PeerId, name: String, listen: Vec<String> },
+    /// Somebody came online.
+    PeerOnline { peer: PeerId, name: String, via: Via },
+    /// Somebody went offline.
+    PeerOffline { peer: PeerId, name: String, reason: OfflineReason },
+    /// Our invitation is on its way.
+    Inviting { call: CallId, peer: PeerId },
+    /// An invitation is shown: theirs here (`incoming`), or ours there.
+    Ringing {
+        call: CallId,
+        peer: PeerId,
+        incoming: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        kind: Option<CallKind>,
+    },
+    /// The invitation was accepted.
+    Accepted { call: CallId, peer: PeerId },
+    /// They declined. Followed by `ended`.
+    Declined { call: CallId, peer: PeerId },
+    /// They are in another call. Followed by `ended`.
+    Busy { call: CallId, peer: PeerId },
+    /// Media flows.
+    Connected {
+        call: CallId,
+        path: PathKind,
+        local: String,
+        remote: String,
+        rtt_ms: Option<f32>,
+        /// From acceptance to now.
+        setup_ms: u64,
+    },
+    /// The first remote picture.
+    FirstVideoFrame { call: CallId, since_accept_ms: u64 },
+    /// The first remote sound.
+    FirstAudio { call: CallId, since_accept_ms: u64 },
+    /// How the call does.
+    Stats {
+        call: CallId,
+        #[serde(flatten)]
+        stats: Box<Stats>,
+        /// Capture to shown, median of the last second, when clocks can be compared.
+        latency_ms: Option<f32>,
+        cpu_s: Option<f64>,
+        rss_bytes: Option<u64>,
+    },
+    /// The path broke.
+    Reconnecting { call: CallId },
+    /// The path is back.
+    Reconnected { call: CallId },
+    /// The call is over.
+    Ended { call: CallId, peer: PeerId, reason: EndReason },
+    /// Camera and microphone are closed.
+    DevicesClosed { call: CallId, after_ms: u64 },
+    /// Somebody called while we were in a call.
+    MissedWhileBusy { peer: PeerId, name: String },
+    /// A device or file is not as it should be; the call goes on.
+    Device { device: DeviceKind, problem: Problem, detail: String },
+    /// Something else went wrong, or a line of input was not understood.
+    Error { message: String },
+}
+
+impl Event {
+    /// What a notice prints: one event, or two where an end has an event of its own.
+    pub(super) fn from_notice(notice: Notice, me: PeerId, my_name: &str) -> Vec<Self> {
+        match notice {
+            Notice::Ready { listen } => vec![Self::Ready { peer: me, name: my_name.to_owned(), listen }],
+            Notice::PeerOnline { peer, name, via } => vec![Self::PeerOnline { peer, name, via }],
+            Notice::PeerOffline { peer, name, reason } => vec![Self::PeerOffline { peer, name, reason }],
+            Notice::Inviting { call, peer } => vec![Self::Inviting { call, peer }],
+            Notice::RingingThere { call, peer } => {
+                vec![Self::Ringing { call, peer, incoming: false, name: None, kind: None }]
+            }
+            Notice::Incoming { call, peer, name, kind } => {
+                vec![Self::Ringing { call, peer, incoming: true, name: Some(name), kind: Some(kind) }]
+            }
+            Notice::Accepted { call, peer } => vec![Self::Accepted { call, peer }],
+            Notice::Connected { call, path, setup_ms } => vec![Self::Connected {
+                call,
+                path: path.kind,
+                local: path.local,
+                remote: path.remote,
+                rtt_ms: None,
+                setup_ms,
+            }],
+            Notice::FirstVideoFrame { call, since_accept_ms } => vec![Self::FirstVideoFrame { call, since_accept_ms }],
+            Notice::FirstAudio { call, since_accept_ms } => vec![Self::FirstAudio { call, since_accept_ms }],
+            Notice::Reconnecting { call } => vec![Self::Reconnecting { call }],
+            Notice::Reconnected { call } => vec![Self::Reconnected { call }],
+            Notice::Ended { call, peer, name: _, reason } => {
+                let cause = match reason {
+                    EndReason::RemoteDeclined => Some(Self::Declined { call, peer }),
+                    EndReason::Busy => Some(Self::Busy { call, peer }),
+                    EndReason::HungUp
+                    | EndReason::RemoteHungUp
+                    | EndReason::Cancelled
+                    | EndReason::RemoteCancelled
+                    | EndReason::Declined
+                    | EndReason::NoAnswer
+                    | EndReason::Missed
+                    | EndReason::Unreachable
+                    | EndReason::ConnectionLost
+                    | EndReason::MediaFailed
+                    | EndReason::Incompatible => None,
+                };
+                cause.into_iter().chain([Self::Ended { call, peer, reason }]).collect()
+            }
+            Notice::DevicesClosed { call, after_ms } => vec![Self::DevicesClosed { call, after_ms }],
+            Notice::MissedWhileBusy { peer, name } => vec![Self::MissedWhileBusy { peer, name }],
+            Notice::Device(problem) => {
+                vec![Self::Device { device: problem.device, problem: problem.problem, detail: problem.detail }]
+            }
+            Notice::IdentityReplaced { kept, problem } => {
+                let message = format!("the identity was damaged ({problem}) and is kept as {}", kept.display());
+                vec![Self::Error { message }]
+            }
+            Notice::Storage(message) | Notice::Network(message) => vec![Self::Error { message }],
+        }
+    }
+}
