@@ -13,7 +13,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, layer::SubscriberExt as _, util:
 
 /// The libraries tell much that only their authors can use.
 const DEFAULT: &str = "warn,parlor=info,parlor_net=info,parlor_media=info,webrtc=off,rtc=off,\
-    libp2p_mdns=error,libp2p_gossipsub=error,quinn=error,quinn_udp=error,calloop=error,zbus=error,winit=error";
+    libp2p_mdns=error,libp2p_gossipsub=error,quinn=error,quinn_udp=error,calloop=error,zbus=error,winit=error,epaint=error";
 
 const KEPT_DAYS: usize = 7;
 
