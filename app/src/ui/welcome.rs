@@ -88,9 +88,13 @@ pub(super) fn name_field(
         .stroke(Stroke::new(1.0, border))
         .corner_radius(CornerRadius::same(RADIUS))
         .inner_margin(Margin::symmetric(14, 13));
-    let field =
-        TextEdit::singleline(name).hint_text(hint).font(theme::regular(16.0)).frame(frame).desired_width(width - 30.0);
-    ui.add(field)
+    let field = TextEdit::singleline(name).hint_text(hint).font(theme::regular(16.0)).frame(frame).desired_width(width);
+    let response = ui.add(field);
+    if response.has_focus() && !wrong {
+        let stroke = Stroke::new(1.5, palette.accent);
+        ui.painter().rect_stroke(response.rect, CornerRadius::same(RADIUS), stroke, egui::StrokeKind::Inside);
+    }
+    response
 }
 
 fn language(ui: &mut Ui, scene: &mut Scene<'_>) {
