@@ -271,7 +271,7 @@ impl Text {
     pub fn name_error(&self, error: NameError) -> String {
         match error {
             NameError::Empty => self.name_error.empty.clone(),
-            NameError::TooLong { .. } => self.name_error.too_long.with("max", &MAX_NAME_CHARS.to_string()),
+            NameError::TooLong => self.name_error.too_long.with("max", &MAX_NAME_CHARS.to_string()),
             NameError::ControlCharacter => self.name_error.control_character.clone(),
         }
     }

@@ -110,7 +110,7 @@ impl Ui {
         self.call.keep_only(&snapshot.call);
         self.announce(ui.ctx(), &scene);
         self.screen(ui, &mut scene);
-        self.notices.show_brief(ui, &scene, brief_lines_rect(ui, snapshot));
+        self.notices.show_brief(ui, &scene, self.brief_lines_rect(ui, snapshot));
         commands
     }
 
@@ -151,6 +151,19 @@ impl Ui {
         }
     }
 
+    /// Where brief lines appear: at the bottom, beside the list and above the controls of a call.
+    fn brief_lines_rect(&self, ui: &egui::Ui, snapshot: &Snapshot) -> egui::Rect {
+        let whole = ui.ctx().content_rect();
+        let list_is_shown = snapshot.call == CallView::Idle && snapshot.me.name.is_some() && self.page == Page::People;
+        if in_call(snapshot) {
+            whole.with_max_y(whole.bottom() - call_screen::CONTROLS)
+        } else if list_is_shown && whole.width() >= theme::WIDE {
+            whole.with_min_x(whole.left() + people::SIDEBAR)
+        } else {
+            whole
+        }
+    }
+
     /// Tells the window system whom this window is about, and that somebody calls.
     fn announce(&mut self, ctx: &egui::Context, scene: &Scene<'_>) {
         let incoming = match &scene.snapshot.call {
@@ -188,12 +201,6 @@ const fn in_call(snapshot: &Snapshot) -> bool {
         CallView::Idle | CallView::Outgoing { .. } | CallView::Incoming { .. } => false,
         CallView::Connecting(_) | CallView::Connected { .. } | CallView::Reconnecting { .. } => true,
     }
-}
-
-/// Where brief lines appear: at the bottom, above the controls of a call.
-fn brief_lines_rect(ui: &egui::Ui, snapshot: &Snapshot) -> egui::Rect {
-    let whole = ui.ctx().content_rect();
-    if in_call(snapshot) { whole.with_max_y(whole.bottom() - 120.0) } else { whole }
 }
 
 /// This key was pressed, with exactly these modifiers, while nobody types. A key that is held down counts once.

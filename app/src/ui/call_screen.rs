@@ -10,7 +10,7 @@ use parlor_net::{CallId, signalling::CallKind};
 use super::{
     Scene, pressed,
     theme::{self, GAP, Palette},
-    video_view::{Placement, VideoView},
+    video_view::{Placement, VideoView, fitted},
     widgets::{RoundButton, avatar, centred_label, one_line},
 };
 use crate::{
@@ -20,6 +20,8 @@ use crate::{
 
 const BUTTON: f32 = 56.0;
 const PILL: f32 = 32.0;
+/// The height of the controls at the bottom.
+pub(super) const CONTROLS: f32 = RoundButton::height(BUTTON) + 2.0 * GAP;
 const DOT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The two pictures of the call.
@@ -91,8 +93,7 @@ impl CallScreen {
     }
 
     fn show(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, phase: Phase<'_>) {
-        let bar = RoundButton::height(BUTTON) + 2.0 * GAP;
-        let (stage, controls) = ui.max_rect().split_top_bottom_at_y(ui.max_rect().bottom() - bar);
+        let (stage, controls) = ui.max_rect().split_top_bottom_at_y(ui.max_rect().bottom() - CONTROLS);
         self.stage(ui, scene, active, phase, stage);
         show_controls(ui, scene, active, controls);
     }
@@ -100,7 +101,12 @@ impl CallScreen {
     fn stage(&self, ui: &mut Ui, scene: &Scene<'_>, active: &ActiveCall, phase: Phase<'_>, stage: Rect) {
         let (text, palette) = (scene.text, scene.palette);
         let video = active.kind == CallKind::Video;
-        if video && active.theirs.camera && self.remote.has_picture() {
+        let mut picture = stage;
+        if video
+            && active.theirs.camera
+            && let Some(aspect) = self.remote.aspect()
+        {
+            picture = fitted(stage, aspect);
             let name = text.call.remote_picture.with("name", &active.name);
             self.remote.show(ui, stage, &name, Placement { mirrored: false, fill: false, radius: 0.0 });
         } else {
@@ -113,7 +119,7 @@ impl CallScreen {
         }
         let previewed = video && active.ours.camera && active.camera != CameraState::Closed;
         if previewed && self.preview.has_picture() {
-            self.preview(ui, scene, active, stage);
+            self.preview(ui, scene, active, picture);
         }
         let top = stage.shrink2(vec2(1.5 * GAP, 1.5 * GAP));
         let right = match phase {
@@ -132,7 +138,7 @@ impl CallScreen {
 
     fn preview(&self, ui: &mut Ui, scene: &Scene<'_>, active: &ActiveCall, stage: Rect) {
         let aspect = self.preview.aspect().unwrap_or(16.0 / 9.0).clamp(0.5, 2.0);
-        let width = (stage.width() * 0.24).clamp(92.0, 240.0).min(stage.height() * 0.4 * aspect);
+        let width = (stage.width() * 0.24).clamp(108.0, 240.0).min(stage.height() * 0.4 * aspect);
         let size = vec2(width, width / aspect);
         let rect = Rect::from_min_size(stage.max - size - Vec2::splat(1.5 * GAP), size);
         let placement = Placement { mirrored: true, fill: true, radius: 10.0 };

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use egui::{Align2, Area, Color32, CornerRadius, Id, Order, Rect, Sense, Stroke, StrokeKind, Ui, vec2};
+use egui::{Align2, Area, Color32, Id, Order, Rect, Sense, Stroke, StrokeKind, Ui, vec2};
 use egui_phosphor::regular as icons;
 use parlor_net::OfflineReason;
 
@@ -98,29 +98,24 @@ impl Notices {
             .pivot(Align2::CENTER_BOTTOM)
             .fixed_pos(rect.center_bottom() - vec2(0.0, 2.0 * GAP))
             .show(ui.ctx(), |ui| {
-                ui.set_max_width((rect.width() - 4.0 * GAP).min(420.0));
-                ui.vertical_centered(|ui| {
-                    for (notice, sentence) in &lines {
-                        brief_line(ui, scene.palette, symbol(notice, scene.palette), sentence);
-                    }
-                });
+                let width = (rect.width() - 4.0 * GAP).min(420.0);
+                for (notice, sentence) in &lines {
+                    brief_line(ui, scene.palette, symbol(notice, scene.palette), sentence, width);
+                }
             });
     }
 }
 
-fn brief_line(ui: &mut Ui, palette: &Palette, (icon, colour): (&str, Color32), sentence: &str) {
-    egui::Frame::new()
-        .fill(palette.surface)
-        .stroke(Stroke::new(1.0, palette.border))
-        .corner_radius(CornerRadius::same(RADIUS))
-        .inner_margin(egui::Margin::symmetric(14, 10))
-        .show(ui, |ui| {
-            ui.horizontal_top(|ui| {
-                ui.spacing_mut().interact_size.y = 0.0;
-                super::widgets::label(ui, icon, theme::filled_icon(17.0), colour);
-                super::widgets::label(ui, sentence, theme::regular(14.0), palette.text);
-            });
-        });
+fn brief_line(ui: &mut Ui, palette: &Palette, (icon, colour): (&str, Color32), sentence: &str, width: f32) {
+    let words = ui.painter().layout(sentence.to_owned(), theme::regular(14.0), palette.text, width - 54.0);
+    let height = (words.size().y + 2.0 * GAP).max(40.0);
+    let (whole, response) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::WidgetType::Label, true, sentence));
+    let rect = Rect::from_center_size(whole.center(), vec2(words.size().x + 54.0, height));
+    let painter = ui.painter();
+    painter.rect(rect, RADIUS, palette.surface, Stroke::new(1.0, palette.border), StrokeKind::Inside);
+    painter.text(rect.left_center() + vec2(22.0, 0.0), Align2::CENTER_CENTER, icon, theme::filled_icon(18.0), colour);
+    painter.galley(rect.left_center() + vec2(38.0, -words.size().y / 2.0), words, palette.text);
 }
 
 /// Whether it was dismissed.

@@ -16,7 +16,8 @@ use crate::{
 };
 
 const ROW: f32 = 68.0;
-const SIDEBAR: f32 = 340.0;
+/// The width of the list on a large window.
+pub(super) const SIDEBAR: f32 = 340.0;
 
 /// Draws the list, and beside it (where there is space) what to do with it. Returns where to go next.
 pub(super) fn show(ui: &mut Ui, scene: &mut Scene<'_>, notices: &mut Notices) -> Option<Page> {
@@ -39,7 +40,6 @@ fn list(ui: &mut Ui, scene: &mut Scene<'_>, notices: &mut Notices) -> Option<Pag
         if me(ui, scene) {
             next = Some(Page::Settings);
         }
-        ui.add_space(GAP);
         notices.show_staying(ui, scene);
         let people = &scene.snapshot.people;
         if people.is_empty() {
@@ -93,9 +93,10 @@ fn row(
 ) {
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), ROW - GAP), Sense::hover());
     let voice_rect = Rect::from_center_size(rect.right_center() - vec2(TOUCH / 2.0 + 4.0, 0.0), Vec2::splat(TOUCH));
-    let details = details(text, person);
+    let details = format!("{} · {}", text.status(person.status), text.via(person.via));
+    let spoken = spoken(text, person, &details);
     let call_video = text.people.call_video.with("name", &person.name);
-    let response = interact(ui, rect, &format!("{call_video} ({details})"), ui.id().with("row"));
+    let response = interact(ui, rect, &spoken, ui.id().with("row"));
     let painter = ui.painter();
     if response.hovered() || response.has_focus() {
         painter.rect_filled(rect, CornerRadius::same(RADIUS), palette.hovered);
@@ -103,9 +104,22 @@ fn row(
     focus_ring(ui, &response, rect.shrink(3.0), f32::from(RADIUS) - 3.0);
     avatar(painter, rect.left_center() + vec2(32.0, 0.0), 44.0, &person.peer, &person.name);
     let left = rect.left() + 66.0;
-    let width = voice_rect.left() - left - GAP;
-    let line = one_line(painter, &person.name, theme::semibold(15.5), palette.text, width);
-    painter.galley(pos2(left, rect.top() + 9.0), line, palette.text);
+    let video_at = voice_rect.center() - vec2(TOUCH - 2.0, 0.0);
+    painter.text(video_at, Align2::CENTER_CENTER, icons::VIDEO_CAMERA, theme::icon(22.0), palette.accent);
+    let width = video_at.x - 11.0 - left - GAP;
+    let mut name_width = width;
+    let key = person.has_namesake.then(|| {
+        one_line(painter, &Fingerprint::of(&person.peer).to_string(), theme::regular(12.0), palette.muted, width)
+    });
+    if let Some(key) = &key {
+        name_width -= key.size().x + GAP;
+    }
+    let name = one_line(painter, &person.name, theme::semibold(15.5), palette.text, name_width);
+    let key_at = pos2(left + name.size().x + GAP, rect.top() + 12.0);
+    painter.galley(pos2(left, rect.top() + 9.0), name, palette.text);
+    if let Some(key) = key {
+        painter.galley(key_at, key, palette.muted);
+    }
     let colour = match person.status {
         Status::Free => palette.success,
         Status::InCall => palette.warning,
@@ -123,14 +137,15 @@ fn row(
     }
 }
 
-/// `Free · On this network · Key 12AB-34CD`
-fn details(text: &crate::text::Text, person: &PersonView) -> String {
-    let mut details = text.status(person.status).to_owned();
+/// What a screen reader says of a row: what a click does, and everything that is seen.
+fn spoken(text: &crate::text::Text, person: &PersonView, details: &str) -> String {
+    let call = text.people.call_video.with("name", &person.name);
     if person.has_namesake {
         let fingerprint = Fingerprint::of(&person.peer).to_string();
-        details = format!("{details} · {}", text.people.fingerprint.with("fingerprint", &fingerprint));
+        format!("{call} ({}, {details})", text.people.fingerprint.with("fingerprint", &fingerprint))
+    } else {
+        format!("{call} ({details})")
     }
-    format!("{details} · {}", text.via(person.via))
 }
 
 /// The list is empty: say why, and what to do.

@@ -162,7 +162,7 @@ const INTER: &[u8] = include_bytes!("../../../assets/fonts/Inter-Regular.otf");
 const INTER_SEMIBOLD: &[u8] = include_bytes!("../../../assets/fonts/Inter-SemiBold.otf");
 const NOTO_SANS_SC: &[u8] = include_bytes!("../../../assets/fonts/NotoSansSC-GB2312.otf");
 
-/// Inter first, then egui's own fonts (emoji), then Chinese.
+/// Inter first, then Chinese, then egui's own fonts (emoji): those have signs of their own for Chinese punctuation.
 fn fonts() -> FontDefinitions {
     let mut fonts = FontDefinitions::default();
     for (name, data) in [
@@ -176,9 +176,8 @@ fn fonts() -> FontDefinitions {
     }
     let fallback = fonts.families.get(&FontFamily::Proportional).cloned().unwrap_or_default();
     let family = |first: &str| -> Vec<String> {
-        let mut family = vec![first.to_owned()];
+        let mut family = vec![first.to_owned(), "Noto Sans SC".to_owned()];
         family.extend(fallback.iter().cloned());
-        family.push("Noto Sans SC".to_owned());
         family
     };
     let families = [

@@ -83,22 +83,18 @@ pub(super) fn name_field(
     palette: &Palette,
 ) -> egui::Response {
     let border = if wrong { palette.danger } else { palette.border };
-    egui::Frame::new()
+    let frame = egui::Frame::new()
         .fill(palette.surface)
         .stroke(Stroke::new(1.0, border))
         .corner_radius(CornerRadius::same(RADIUS))
-        .show(ui, |ui| {
-            let field = TextEdit::singleline(name)
-                .hint_text(hint)
-                .font(theme::regular(16.0))
-                .frame(egui::Frame::NONE)
-                .margin(Margin::symmetric(14, 12))
-                .vertical_align(Align::Center)
-                .min_size(vec2(0.0, TOUCH))
-                .desired_width(width - 2.0);
-            ui.add(field)
-        })
-        .inner
+        .inner_margin(Margin::symmetric(14, 13));
+    let field = TextEdit::singleline(name).hint_text(hint).font(theme::regular(16.0)).frame(frame).desired_width(width);
+    let response = ui.add(field);
+    if response.has_focus() && !wrong {
+        let stroke = Stroke::new(1.5, palette.accent);
+        ui.painter().rect_stroke(response.rect, CornerRadius::same(RADIUS), stroke, egui::StrokeKind::Inside);
+    }
+    response
 }
 
 fn language(ui: &mut Ui, scene: &mut Scene<'_>) {
