@@ -28,14 +28,16 @@ pub(super) struct Notices {
 
 struct Brief {
     notice: Notice,
+    /// Long enough to be read.
+    seconds: f64,
     /// On egui's clock; `None` until it was first drawn.
     until: Option<f64>,
 }
 
 /// What becomes of a notice.
 enum Fate {
-    /// Shown for some seconds.
-    Brief,
+    /// Shown for so many seconds.
+    Brief(f64),
     /// Shown until it is dismissed.
     Stays,
     /// Other parts of the window show it.
@@ -50,9 +52,7 @@ impl Notices {
             self.staying.retain(|notice| !matches!(notice, Notice::Ended { reason, .. } if !is_missed(*reason)));
         }
         match fate(&notice) {
-            Fate::Brief => {
-                bounded_push(&mut self.brief, Brief { notice, until: None });
-            }
+            Fate::Brief(seconds) => bounded_push(&mut self.brief, Brief { notice, seconds, until: None }),
             Fate::Stays => bounded_push(&mut self.staying, notice),
             Fate::Elsewhere => {}
         }
@@ -62,10 +62,9 @@ impl Notices {
     pub(super) fn show_staying(&mut self, ui: &mut Ui, scene: &Scene<'_>) {
         let mut dismissed = None;
         for (index, notice) in self.staying.iter().enumerate() {
-            let Some(sentence) = sentence(notice, scene.text) else { continue };
-            let (icon, colour) = symbol(notice, scene.palette);
+            let Some(line) = line(notice, scene.text, scene.palette) else { continue };
             ui.push_id(("staying", index), |ui| {
-                if staying_line(ui, scene, icon, colour, &sentence) {
+                if staying_line(ui, scene, &line) {
                     dismissed = Some(index);
                 }
             });
@@ -79,7 +78,7 @@ impl Notices {
     pub(super) fn show_brief(&mut self, ui: &Ui, scene: &Scene<'_>, rect: Rect) {
         let now = ui.input(|input| input.time);
         for line in &mut self.brief {
-            line.until.get_or_insert(now + seconds(&line.notice));
+            line.until.get_or_insert(now + line.seconds);
         }
         self.brief.retain(|line| line.until.is_none_or(|until| now < until));
         let next = self.brief.iter().filter_map(|line| line.until).fold(f64::INFINITY, f64::min);
@@ -87,7 +86,7 @@ impl Notices {
             ui.ctx().request_repaint_after_secs((next - now) as f32 + 0.01);
         }
         let lines: Vec<_> =
-            self.brief.iter().filter_map(|line| Some((&line.notice, sentence(&line.notice, scene.text)?))).collect();
+            self.brief.iter().filter_map(|brief| line(&brief.notice, scene.text, scene.palette)).collect();
         if lines.is_empty() {
             return;
         }
@@ -99,30 +98,31 @@ impl Notices {
             .fixed_pos(rect.center_bottom() - vec2(0.0, 2.0 * GAP))
             .show(ui.ctx(), |ui| {
                 let width = (rect.width() - 4.0 * GAP).min(420.0);
-                for (notice, sentence) in &lines {
-                    brief_line(ui, scene.palette, symbol(notice, scene.palette), sentence, width);
+                for line in &lines {
+                    brief_line(ui, scene.palette, line, width);
                 }
             });
     }
 }
 
-fn brief_line(ui: &mut Ui, palette: &Palette, (icon, colour): (&str, Color32), sentence: &str, width: f32) {
-    let words = ui.painter().layout(sentence.to_owned(), theme::regular(14.0), palette.text, width - 54.0);
+fn brief_line(ui: &mut Ui, palette: &Palette, Line { icon, colour, sentence }: &Line, width: f32) {
+    let words = ui.painter().layout(sentence.clone(), theme::regular(14.0), palette.text, width - 54.0);
     let height = (words.size().y + 2.0 * GAP).max(40.0);
     let (whole, response) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
     response.widget_info(|| egui::WidgetInfo::labeled(egui::WidgetType::Label, true, sentence));
     let rect = Rect::from_center_size(whole.center(), vec2(words.size().x + 54.0, height));
     let painter = ui.painter();
     painter.rect(rect, RADIUS, palette.surface, Stroke::new(1.0, palette.border), StrokeKind::Inside);
-    painter.text(rect.left_center() + vec2(22.0, 0.0), Align2::CENTER_CENTER, icon, theme::filled_icon(18.0), colour);
+    painter.text(rect.left_center() + vec2(22.0, 0.0), Align2::CENTER_CENTER, icon, theme::filled_icon(18.0), *colour);
     painter.galley(rect.left_center() + vec2(38.0, -words.size().y / 2.0), words, palette.text);
 }
 
 /// Whether it was dismissed.
-fn staying_line(ui: &mut Ui, scene: &Scene<'_>, icon: &str, colour: Color32, sentence: &str) -> bool {
+fn staying_line(ui: &mut Ui, scene: &Scene<'_>, Line { icon, colour, sentence }: &Line) -> bool {
+    let colour = *colour;
     let palette = scene.palette;
     let width = ui.available_width();
-    let words = ui.painter().layout(sentence.to_owned(), theme::regular(14.0), palette.text, width - 44.0 - TOUCH);
+    let words = ui.painter().layout(sentence.clone(), theme::regular(14.0), palette.text, width - 44.0 - TOUCH);
     let height = (words.size().y + 2.0 * GAP).max(TOUCH + 4.0);
     let (rect, response) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
     response.widget_info(|| egui::WidgetInfo::labeled(egui::WidgetType::Label, true, sentence));
@@ -143,9 +143,12 @@ fn staying_line(ui: &mut Ui, scene: &Scene<'_>, icon: &str, colour: Color32, sen
 
 const fn fate(notice: &Notice) -> Fate {
     match notice {
-        Notice::PeerOnline { .. } | Notice::PeerOffline { .. } | Notice::Device(_) | Notice::Network(_) => Fate::Brief,
+        Notice::PeerOnline { .. } | Notice::PeerOffline { .. } => Fate::Brief(5.0),
+        Notice::Device(_) | Notice::Network(_) => Fate::Brief(10.0),
         Notice::Ended { reason, .. } => match reason {
-            EndReason::HungUp | EndReason::RemoteHungUp | EndReason::Cancelled | EndReason::Declined => Fate::Brief,
+            EndReason::HungUp | EndReason::RemoteHungUp | EndReason::Cancelled | EndReason::Declined => {
+                Fate::Brief(5.0)
+            }
             EndReason::RemoteCancelled
             | EndReason::RemoteDeclined
             | EndReason::Busy
@@ -171,27 +174,45 @@ const fn fate(notice: &Notice) -> Fate {
     }
 }
 
-/// How long a brief line is shown: long enough to be read.
-const fn seconds(notice: &Notice) -> f64 {
-    match notice {
-        Notice::Device(_) | Notice::Network(_) => 10.0,
-        _ => 5.0,
-    }
+/// What is read.
+struct Line {
+    icon: &'static str,
+    colour: Color32,
+    sentence: String,
 }
 
-fn sentence(notice: &Notice, text: &Text) -> Option<String> {
-    let sentence = match notice {
-        Notice::PeerOnline { name, .. } => text.notice.peer_online.with("name", name),
-        Notice::PeerOffline { name, reason: OfflineReason::Left, .. } => text.notice.peer_left.with("name", name),
-        Notice::PeerOffline { name, reason: OfflineReason::Lost, .. } => text.notice.peer_lost.with("name", name),
-        Notice::Ended { name, reason, .. } => text.ended(*reason, name),
-        Notice::MissedWhileBusy { name, .. } => text.notice.missed_while_busy.with("name", name),
-        Notice::Device(problem) => text.device_problem(problem.device, problem.problem).to_owned(),
-        Notice::Storage(detail) => text.notice.storage.with("detail", detail),
-        Notice::IdentityReplaced { kept, .. } => {
-            text.notice.identity_replaced.with("file", &kept.display().to_string())
+fn line(notice: &Notice, text: &Text, palette: &Palette) -> Option<Line> {
+    let (icon, colour, sentence) = match notice {
+        Notice::PeerOnline { name, .. } => {
+            (icons::HAND_WAVING, palette.success, text.notice.peer_online.with("name", name))
         }
-        Notice::Network(_) => text.notice.network.clone(),
+        Notice::PeerOffline { name, reason, .. } => {
+            let sentence = match reason {
+                OfflineReason::Left => &text.notice.peer_left,
+                OfflineReason::Lost => &text.notice.peer_lost,
+            };
+            (icons::SIGN_OUT, palette.muted, sentence.with("name", name))
+        }
+        Notice::Ended { name, reason, .. } => {
+            let icon = if is_missed(*reason) { icons::PHONE_X } else { icons::PHONE_DISCONNECT };
+            let colour = match fate(notice) {
+                Fate::Stays => palette.warning,
+                Fate::Brief(_) | Fate::Elsewhere => palette.muted,
+            };
+            (icon, colour, text.ended(*reason, name))
+        }
+        Notice::MissedWhileBusy { name, .. } => {
+            (icons::PHONE_X, palette.warning, text.notice.missed_while_busy.with("name", name))
+        }
+        Notice::Device(problem) => {
+            (icons::WARNING, palette.warning, text.device_problem(problem.device, problem.problem).to_owned())
+        }
+        Notice::Storage(detail) => (icons::WARNING, palette.warning, text.notice.storage.with("detail", detail)),
+        Notice::IdentityReplaced { kept, .. } => {
+            let sentence = text.notice.identity_replaced.with("file", &kept.display().to_string());
+            (icons::WARNING, palette.warning, sentence)
+        }
+        Notice::Network(_) => (icons::WARNING, palette.warning, text.notice.network.clone()),
         Notice::Ready { .. }
         | Notice::Inviting { .. }
         | Notice::RingingThere { .. }
@@ -204,24 +225,7 @@ fn sentence(notice: &Notice, text: &Text) -> Option<String> {
         | Notice::Reconnected { .. }
         | Notice::DevicesClosed { .. } => return None,
     };
-    Some(sentence)
-}
-
-const fn symbol(notice: &Notice, palette: &Palette) -> (&'static str, Color32) {
-    match notice {
-        Notice::PeerOnline { .. } => (icons::HAND_WAVING, palette.success),
-        Notice::PeerOffline { .. } => (icons::SIGN_OUT, palette.muted),
-        Notice::MissedWhileBusy { .. } => (icons::PHONE_X, palette.warning),
-        Notice::Ended { reason, .. } if is_missed(*reason) => (icons::PHONE_X, palette.warning),
-        Notice::Ended { reason: EndReason::HungUp | EndReason::RemoteHungUp, .. } => {
-            (icons::PHONE_DISCONNECT, palette.muted)
-        }
-        Notice::Ended { reason: EndReason::Cancelled | EndReason::Declined, .. } => {
-            (icons::PHONE_DISCONNECT, palette.muted)
-        }
-        Notice::Ended { .. } => (icons::PHONE_DISCONNECT, palette.warning),
-        _ => (icons::WARNING, palette.warning),
-    }
+    Some(Line { icon, colour, sentence })
 }
 
 /// Somebody wanted to talk to us and could not.
