@@ -6,7 +6,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use parlor_media::{AudioSink, AudioSource, VideoSink, VideoSource};
 use parlor_net::{Multiaddr, PeerId};
 
-use crate::name::validate_name;
+use crate::{
+    link::{Link, LinkError},
+    name::validate_name,
+};
 
 /// See and hear people on your network, with no server in between.
 #[derive(Debug, Parser)]
@@ -79,8 +82,8 @@ pub struct Headless {
     #[arg(long, value_name = "PEERID")]
     pub contact: Vec<PeerId>,
     /// Call this person as soon as they are online
-    #[arg(long, value_name = "NAME|PEERID")]
-    pub call: Option<String>,
+    #[arg(long, value_name = "NAME|PEERID|LINK", value_parser = callee)]
+    pub call: Option<Callee>,
     /// With a picture or without, for --call
     #[arg(long, value_enum, default_value_t = Kind::Video)]
     pub kind: Kind,
@@ -124,6 +127,19 @@ impl From<Kind> for parlor_net::signalling::CallKind {
             Kind::Audio => Self::Audio,
         }
     }
+}
+
+/// Whom `--call` means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Callee {
+    /// Whoever has this name or key.
+    Named(String),
+    /// Whom a link names.
+    Linked(Link),
+}
+
+fn callee(text: &str) -> Result<Callee, LinkError> {
+    if text.starts_with("parlor:") { text.parse().map(Callee::Linked) } else { Ok(Callee::Named(text.to_owned())) }
 }
 
 fn seconds(text: &str) -> Result<std::time::Duration, String> {

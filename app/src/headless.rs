@@ -22,7 +22,7 @@ use event::Event;
 use input::Line;
 
 use crate::{
-    cli::{AcceptPolicy, Headless},
+    cli::{AcceptPolicy, Callee, Headless},
     engine::{CallView, Command, EngineLink, Notice, Snapshot},
     process, shutdown,
 };
@@ -39,7 +39,7 @@ struct Script<'a> {
     args: &'a Headless,
     link: EngineLink,
     /// Whom `--call` names, until they were called.
-    wanted: Option<String>,
+    wanted: Option<Callee>,
     hang_up_at: Option<Instant>,
 }
 
@@ -104,7 +104,10 @@ impl<'a> Script<'a> {
     }
 
     fn call_if_wanted(&mut self, peer: PeerId, name: &str) -> Option<Command> {
-        let wanted = self.wanted.take_if(|wanted| matches(wanted, peer, name));
+        let wanted = self.wanted.take_if(|wanted| match wanted {
+            Callee::Named(who) => matches(who, peer, name),
+            Callee::Linked(link) => link.peer == peer,
+        });
         wanted.map(|_| Command::Call { peer, kind: self.args.kind.into() })
     }
 

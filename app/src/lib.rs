@@ -7,6 +7,7 @@ pub mod data_dir;
 pub mod engine;
 pub mod fingerprint;
 pub mod headless;
+pub mod link;
 pub mod logging;
 pub mod name;
 pub mod process;

@@ -31,13 +31,7 @@ pub fn start(dir: &Path) -> LogGuard {
         Some((Ok(filter), _)) => (filter, None),
         Some((Err(error), text)) => (EnvFilter::new(DEFAULT), Some((error, text))),
     };
-    let file = RollingFileAppender::builder()
-        .rotation(Rotation::DAILY)
-        .filename_prefix("parlor")
-        .filename_suffix("log")
-        .max_log_files(KEPT_DAYS)
-        .build(dir);
-    let (writer, guard, no_file) = match file {
+    let (writer, guard, no_file) = match log_file(dir) {
         Ok(file) => {
             let (writer, guard) = tracing_appender::non_blocking(file);
             (Some(writer), Some(guard), None)
@@ -56,4 +50,15 @@ pub fn start(dir: &Path) -> LogGuard {
         tracing::warn!(%error, dir = %dir.display(), "no log file: is the directory writable?");
     }
     LogGuard { _file: guard }
+}
+
+fn log_file(dir: &Path) -> anyhow::Result<RollingFileAppender> {
+    std::fs::create_dir_all(dir)?;
+    let file = RollingFileAppender::builder()
+        .rotation(Rotation::DAILY)
+        .filename_prefix("parlor")
+        .filename_suffix("log")
+        .max_log_files(KEPT_DAYS)
+        .build(dir)?;
+    Ok(file)
 }

@@ -8,7 +8,7 @@ use parlor_net::identity;
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 use crate::{
-    cli::{AcceptPolicy, Headless, Shared},
+    cli::{AcceptPolicy, Callee, Headless, Shared},
     data_dir::DataDir,
     engine::{self, EngineConfig, EngineLink, Notice, Overrides, Wakes},
     headless, logging,
@@ -53,6 +53,9 @@ pub fn headless(args: &Headless) -> anyhow::Result<()> {
     let (link, engine) = prepared.start(&runtime, Wakes::none(), |config| {
         config.settings_file = None;
         config.always_busy = args.accept == AcceptPolicy::Busy;
+        if let Some(Callee::Linked(link)) = &args.call {
+            config.dial.extend_from_slice(&link.addresses);
+        }
     });
     let result = runtime.block_on(headless::run(args, link));
     join(&runtime, engine);

@@ -28,6 +28,11 @@ impl TokenBucket {
         granted
     }
 
+    /// Gives a taken token back.
+    pub(crate) fn give_back(&mut self) {
+        self.tokens = (self.tokens + 1.0).min(self.burst);
+    }
+
     /// Whether whoever took from it has been quiet for long enough.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.tokens_at(now) >= self.burst

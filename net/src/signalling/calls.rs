@@ -202,6 +202,10 @@ impl Calls {
         if call.unacknowledged.len() >= MAX_UNACKNOWLEDGED || waiting + bytes.len() > MAX_UNACKNOWLEDGED_BYTES {
             return self.fail(key, "too much waits to be delivered", None);
         }
+        if call.role == Role::Callee && matches!(body, Body::Accept { .. }) {
+            // Who is welcome does not run out of invitations.
+            self.inviters.get_mut(&peer).into_iter().chain([&mut self.all_inviters]).for_each(TokenBucket::give_back);
+        }
         call.last_sent = seq;
         call.unacknowledged.push_back(Unacknowledged { seq, body, bytes: bytes.len(), since: now });
         match (call.stream, call.role) {

@@ -309,6 +309,22 @@ fn a_hundred_invitations_in_a_second_are_cut_down_and_another_peer_still_gets_th
 }
 
 #[test]
+fn whose_invitations_are_accepted_does_not_run_out_of_them() {
+    let mut pair = Pair::connected();
+    for n in 0..10 * u128::from(INVITATION_BURST) {
+        let call = CallId::from_bits(n);
+        pair.send(0, call, invite());
+        pair.settle();
+        pair.send(1, call, Body::Accept { answer: "v=0".into() });
+        pair.settle();
+        pair.close(0, call);
+        pair.close(1, call);
+        pair.settle();
+    }
+    assert_eq!(pair.failures(0), 0);
+}
+
+#[test]
 fn one_peer_can_have_only_so_many_calls_open() {
     let mut pair = Pair::connected();
     for n in 0..50 {
