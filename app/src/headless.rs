@@ -48,7 +48,6 @@ impl<'a> Script<'a> {
         Self { args, link, wanted: args.call.clone(), hang_up_at: None }
     }
 
-    #[expect(clippy::disallowed_methods, reason = "a shell of the program: this is where time comes from")]
     async fn run(mut self) -> anyhow::Result<()> {
         let quit_at = self.args.duration.map(|duration| Instant::now() + duration);
         let mut stats = self.args.stats_every.map(ticker);
@@ -88,7 +87,6 @@ impl<'a> Script<'a> {
             Notice::PeerOnline { peer, name, .. } => self.call_if_wanted(*peer, name),
             Notice::Incoming { peer, .. } => self.accepts(*peer).then_some(Command::Accept),
             Notice::Connected { .. } => {
-                #[expect(clippy::disallowed_methods, reason = "a shell of the program: this is where time comes from")]
                 let now = Instant::now();
                 self.hang_up_at = self.args.hangup_after.map(|after| now + after);
                 None
@@ -210,7 +208,6 @@ fn unix_ms() -> u64 {
     since.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
-#[expect(clippy::disallowed_methods, reason = "a shell of the program: this is where time comes from")]
 fn ticker(every: Duration) -> Interval {
     let mut ticks = interval_at(Instant::now() + every, every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);

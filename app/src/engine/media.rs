@@ -103,7 +103,7 @@ impl Engine {
     /// The next call may open its own session before this one is closed.
     fn close_session(&mut self, call: CallId) {
         let Some((_, session, _events)) = self.media.session.take_if(|(id, ..)| *id == call) else { return };
-        self.media.stats = Box::default();
+        *self.media.stats = Stats::default();
         let asked = now();
         let (preview, remote) = (self.slots.preview.clone(), self.slots.remote.clone());
         self.work.spawn(async move {

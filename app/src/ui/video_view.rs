@@ -14,6 +14,7 @@ use parlor_media::Frame;
 use self::{gpu::Gpu, shrink::Planes};
 
 /// One place where moving pictures are shown.
+#[derive(Default)]
 pub(super) struct VideoView {
     shown: Arc<Mutex<Shown>>,
     /// Width and height of the newest picture; `None` before the first.
@@ -46,12 +47,6 @@ enum GpuState {
     Ready(Gpu),
     /// The graphics driver is too old; said once in the log.
     Unusable,
-}
-
-impl Default for VideoView {
-    fn default() -> Self {
-        Self { shown: Arc::default(), size: None }
-    }
 }
 
 impl VideoView {

@@ -111,6 +111,7 @@ fn capture_time(header: &rtp::header::Header, id: u8) -> Option<u64> {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "packets need a time of arrival; any will do")]
 mod tests {
     use std::{sync::mpsc, time::Instant};
 

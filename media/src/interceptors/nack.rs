@@ -194,6 +194,7 @@ impl Arrivals {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "packets need a time of arrival; any will do")]
 mod tests {
     use super::*;
     use crate::interceptors::testing::{AUDIO, VIDEO, as_rtcp, audio_stream, pass_in, rtp, video_stream};

@@ -149,6 +149,7 @@ impl Stage for TapRtcp {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "packets need a time of arrival; any will do")]
 mod tests {
     use super::*;
     use crate::interceptors::testing::{AUDIO, VIDEO, audio_stream, pass_in, pass_out, rtcp, video_stream};

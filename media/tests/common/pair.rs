@@ -1,4 +1,5 @@
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses what it needs")]
+#![allow(clippy::panic, reason = "a helper of tests fails as they do")]
 //! Two sessions and what carries descriptions and candidates between them.
 
 use std::time::Duration;
