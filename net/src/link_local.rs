@@ -2,8 +2,9 @@
 //!
 //! An address like `fe80::1` says nothing without the interface (RFC 4007, section 6), and neither mDNS nor the TCP
 //! transport of libp2p know it. So such an address is dialled on every interface that is up, in the form
-//! `/ip6zone/eth0/ip6/fe80::1/tcp/4001`, which only the transport here understands. Whoever answers must prove to be
-//! the peer that was asked for.
+//! `/ip6/fe80::1/ip6zone/eth0/tcp/4001`, which only the transport here understands: the plain TCP transport would take
+//! the usual order, with the zone in front, and ignore the zone. Whoever answers must prove to be the peer that was
+//! asked for.
 
 use std::{
     io,
@@ -32,11 +33,14 @@ const MAX_INTERFACES: usize = 4;
 pub(crate) fn dialable(address: Multiaddr) -> Vec<Multiaddr> {
     let mut protocols = address.iter();
     match (protocols.next(), protocols.next()) {
-        (Some(Protocol::Ip6(ip)), Some(Protocol::Tcp(_))) if ip.is_unicast_link_local() => interfaces()
-            .into_iter()
-            .take(MAX_INTERFACES)
-            .map(|(name, _)| Multiaddr::empty().with(Protocol::Ip6zone(name.into())).iter().chain(&address).collect())
-            .collect(),
+        (Some(Protocol::Ip6(ip)), Some(Protocol::Tcp(port))) if ip.is_unicast_link_local() => {
+            let suffix: Multiaddr = protocols.collect();
+            let zoned = |name: String| {
+                let zone = Multiaddr::from(ip).with(Protocol::Ip6zone(name.into())).with(Protocol::Tcp(port));
+                zone.iter().chain(&suffix).collect()
+            };
+            interfaces().into_iter().take(MAX_INTERFACES).map(|(name, _)| zoned(name)).collect()
+        }
         // QUIC has one socket for all interfaces, which can't tell them apart.
         (Some(Protocol::Ip6(ip)), _) if ip.is_unicast_link_local() => Vec::new(),
         _ => vec![address],
@@ -95,7 +99,7 @@ impl Transport for LinkLocal {
 
 fn parse(address: &Multiaddr) -> Option<(String, Ipv6Addr, u16)> {
     let mut protocols = address.iter();
-    let (Some(Protocol::Ip6zone(zone)), Some(Protocol::Ip6(ip)), Some(Protocol::Tcp(port))) =
+    let (Some(Protocol::Ip6(ip)), Some(Protocol::Ip6zone(zone)), Some(Protocol::Tcp(port))) =
         (protocols.next(), protocols.next(), protocols.next())
     else {
         return None;
@@ -149,8 +153,8 @@ mod tests {
     #[test]
     fn an_address_with_a_zone_is_told_apart_from_others() {
         let zoned: Multiaddr = Multiaddr::empty()
-            .with(Protocol::Ip6zone("eth0".into()))
             .with(Protocol::Ip6("fe80::1".parse().unwrap()))
+            .with(Protocol::Ip6zone("eth0".into()))
             .with(Protocol::Tcp(7));
         assert_eq!(parse(&zoned), Some(("eth0".to_owned(), "fe80::1".parse().unwrap(), 7)));
         assert_eq!(parse(&"/ip6/fe80::1/tcp/7".parse().unwrap()), None);
