@@ -261,15 +261,13 @@ impl EventLoop {
                 Err(reason) => tracing::debug!(%peer, %reason, "a hello is dropped"),
             },
             Heard::Goodbye { session } => {
-                let event = self.book.goodbye(peer, session);
-                if event.is_none() {
-                    return;
-                }
-                self.emit_all(event);
-                self.dialler.left(peer);
-                self.swarm.behaviour_mut().signalling.unreachable(peer);
                 // Closing tells them that the goodbye was heard.
-                let _ = self.swarm.disconnect_peer_id(peer);
+                self.swarm.close_connection(connection);
+                if let Some(event) = self.book.goodbye(peer, session) {
+                    self.emit(event);
+                    self.dialler.left(peer);
+                    self.swarm.behaviour_mut().signalling.unreachable(peer);
+                }
             }
             Heard::Dead(death) => {
                 tracing::debug!(%peer, %connection, ?death, "a connection is given up");
