@@ -2,7 +2,7 @@
 //!
 //! `/parlor/heartbeat/1`: on every connection each side opens one stream and sends a hello (who I am), a beat every
 //! 400 ms, the hello again when it changes, and a goodbye when its process ends. What arrives is as authentic as the
-//! connection: nobody can speak for anybody else. A side that hears nothing for four beats closes the connection,
+//! connection: nobody can speak for anybody else. A side that misses four beats closes the connection,
 //! since TCP takes many minutes to notice a pulled cable.
 
 mod frame;

@@ -1,5 +1,7 @@
 //! Whole networks on loopback: presence, endings and signalling over real TCP and QUIC.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, outside of #[test]")]
+
 use std::time::Duration;
 
 use parlor_net::{

@@ -64,7 +64,7 @@ enum Voice {
     /// To be asked for at the next tick.
     Closed,
     Opening,
-    Open(Framed<Stream>),
+    Open(Box<Framed<Stream>>),
 }
 
 /// One connection's heartbeats.
@@ -226,7 +226,7 @@ impl ConnectionHandler for Handler {
                 self.ear = Some(Framed::new(protocol, MAX_FRAME_BYTES));
             }
             ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
-                self.voice = Voice::Open(Framed::new(protocol, MAX_FRAME_BYTES));
+                self.voice = Voice::Open(Box::new(Framed::new(protocol, MAX_FRAME_BYTES)));
                 if let Some(hello) = self.hello.clone() {
                     self.speak(&Frame::Hello(hello));
                 }

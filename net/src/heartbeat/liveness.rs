@@ -3,9 +3,9 @@ use std::time::{Duration, Instant};
 /// How often liveness is judged.
 pub(super) const TICK: Duration = Duration::from_millis(200);
 
-/// Silence for this long means that the other end is dead: four beats. The other end may stall for a second and more
-/// without being taken for dead.
-const LOST_AFTER: Duration = Duration::from_millis(1600);
+/// Silence for this long means that the other end is dead: it may stall for a second without being taken for dead, and a
+/// dead one is noticed within two.
+const LOST_AFTER: Duration = Duration::from_millis(1800);
 
 /// How long the first frame of a connection may take.
 const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(5);
