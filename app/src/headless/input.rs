@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn a_wrong_line_says_what_is_wrong() {
-        for wrong in ["", "{}", "[1]", r#"{"do":"dance"}"#, r#"{"do":"camera"}"#, r#"{"do":"quit","now":true}"#] {
+        for wrong in
+            ["", "{}", "[1]", r#"{"do":"dance"}"#, r#"{"do":"camera"}"#, r#"{"do":"camera","on":true,"now":true}"#]
+        {
             assert!(parse(wrong).unwrap_err().starts_with("input not understood: "), "{wrong}");
         }
     }

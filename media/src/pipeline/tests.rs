@@ -111,14 +111,15 @@ fn what_is_captured_is_shown_in_order_with_five_per_cent_loss_that_is_repaired_l
     let call = call(|number| (number % 20 == 7).then_some(Some(3)), VideoSink::File(path.clone()));
     // As patient as can be: this machine may be busier than any network is slow.
     call.recv.set_rtt(Duration::from_secs(1));
-    let shown = call.run(|shown| shown.len() >= 150);
+    let first_second_is_over = || call.send.stats().fps > 0.0 && call.recv.stats().fps > 0.0;
+    let shown = call.run(|shown| shown.len() >= 150 && first_second_is_over());
     assert!(shown.is_sorted(), "{shown:?}");
     let (sent, received) = (call.send.stats(), call.recv.stats());
     assert_eq!((sent.key_frames, received.key_frames_asked, received.dropped), (1, 0, 0), "repairs are enough");
     assert!(received.shown >= 150 && received.decoded == received.shown);
     assert_eq!((sent.width, sent.height, sent.codec), (640, 360, "H264"));
     assert_eq!((received.width, received.height, received.codec), (640, 360, "H264"));
-    assert!(received.fps > 0.0 && sent.encode_ms > 0.0);
+    assert!(sent.encode_ms > 0.0);
     let latency_ms = received.latency_ms.unwrap();
     assert!((0.0..2_000.0).contains(&latency_ms), "{latency_ms} ms from capture to shown");
     assert_eq!(call.events.try_iter().collect::<Vec<_>>(), [VideoRecvEvent::FirstFrame]);

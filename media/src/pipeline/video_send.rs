@@ -215,15 +215,15 @@ impl Worker {
     }
 
     fn publish(&mut self, now: Instant) {
-        let Some(second) = self.encode_ms.poll(now) else { return };
         let mut shared = lock(&self.shared);
         let stats = &mut shared.stats;
-        stats.fps = second.rate;
-        stats.encode_ms = second.mean;
         if let Some(stream) = &self.stream {
             (stats.width, stats.height) = (stream.size.0 & !1, stream.size.1 & !1);
             stats.codec = stream.encoder.name();
             stats.target_bps = stream.rate.target().as_bps();
+        }
+        if let Some(second) = self.encode_ms.poll(now) {
+            (stats.fps, stats.encode_ms) = (second.rate, second.mean);
         }
     }
 }
