@@ -76,6 +76,7 @@ pub fn spawn(config: EngineConfig, wakes: Wakes) -> (EngineLink, JoinHandle<()>)
         work: JoinSet::new(),
         settings_writer,
         notices,
+        news: Vec::new(),
         wakes,
         config,
     };
@@ -117,6 +118,8 @@ struct Engine {
     work: JoinSet<Done>,
     settings_writer: SettingsWriter,
     notices: mpsc::Sender<Notice>,
+    /// What happened since the last snapshot.
+    news: Vec<Notice>,
     wakes: Wakes,
 }
 
@@ -440,14 +443,12 @@ impl Engine {
         self.tones.get_or_insert_with(|| Tones::open(speaker))
     }
 
-    fn notify(&self, notice: Notice) {
-        if let Err(error) = self.notices.try_send(notice) {
-            debug!(%error, "nobody reads the news");
-        }
-        (self.wakes.changed)();
+    fn notify(&mut self, notice: Notice) {
+        self.news.push(notice);
     }
 
-    fn publish(&self, snapshot: &watch::Sender<Arc<Snapshot>>) {
+    /// What is, before what happened: whoever hears of somebody also finds them.
+    fn publish(&mut self, snapshot: &watch::Sender<Arc<Snapshot>>) {
         let new = self.make_snapshot();
         let changed = snapshot.send_if_modified(|current| {
             let changed = **current != new;
@@ -456,7 +457,13 @@ impl Engine {
             }
             changed
         });
-        if changed {
+        let has_news = !self.news.is_empty();
+        for notice in self.news.drain(..) {
+            if let Err(error) = self.notices.try_send(notice) {
+                debug!(%error, "nobody reads the news");
+            }
+        }
+        if changed || has_news {
             (self.wakes.changed)();
         }
     }
