@@ -22,6 +22,8 @@
 //! | each further click on "log in" logs in once more | [`saying_the_name_again_does_not_list_somebody_twice`] |
 //! | rooms and sockets of past calls stay for ever | [`past_calls_leave_nothing_behind`] |
 
+use std::{thread, time::Duration};
+
 use parlor_tests::{Lan, Peer, SOON, in_lab};
 use serde_json::json;
 
@@ -31,6 +33,9 @@ fn caller_and_answerer(lan: &Lan) -> (Peer, Peer) {
     ann.expect("peer_online", SOON);
     (ann, bob)
 }
+
+/// Invitations that follow each other faster are refused after the fifth, as a nuisance.
+const BETWEEN_INVITATIONS: Duration = Duration::from_millis(2100);
 
 fn call_and_hang_up(caller: &mut Peer, answerer: &mut Peer) {
     caller.call(answerer);
@@ -51,6 +56,7 @@ fn every_call_connects() {
         let (mut ann, mut bob) = caller_and_answerer(&lan);
         for _ in 0..10 {
             call_and_hang_up(&mut ann, &mut bob);
+            thread::sleep(BETWEEN_INVITATIONS);
         }
     });
 }
@@ -81,6 +87,7 @@ fn past_calls_leave_nothing_behind() {
         for _ in 0..2 {
             for _ in 0..4 {
                 call_and_hang_up(&mut ann, &mut bob);
+                thread::sleep(BETWEEN_INVITATIONS);
             }
             after.push([ann.usage(), bob.usage()]);
         }
@@ -141,7 +148,7 @@ fn saying_the_name_again_does_not_list_somebody_twice() {
         }
         // The last name arrived when it can be called by it.
         ann.tell(&json!({ "do": "call", "peer": "Rob" }));
-        while ann.next_where("error", std::time::Duration::from_millis(200), |_| true).is_some() {
+        while ann.next_where("error", Duration::from_millis(200), |_| true).is_some() {
             ann.tell(&json!({ "do": "call", "peer": "Rob" }));
         }
         bob.expect("ringing", SOON);
