@@ -24,13 +24,13 @@ await() {
 }
 
 export PULSE_SERVER=unix:/nonexistent RUST_LOG=warn
-parlor headless --name Bob --data-dir /tmp/bob --no-lan --loopback --listen /ip4/127.0.0.1/tcp/4711 --accept all \
+parlor headless --name Bob --data-dir /tmp/bob --loopback --listen /ip4/127.0.0.1/tcp/4711 --accept all \
   --camera none --mic none --speaker none >/tmp/bob.log 2>/tmp/bob.err </dev/null &
 bob=$!
 await /tmp/bob.log '"ready"' 1
 
 mkfifo /tmp/commands
-parlor headless --name Ann --data-dir /tmp/ann --no-lan --loopback --dial /ip4/127.0.0.1/tcp/4711 \
+parlor headless --name Ann --data-dir /tmp/ann --loopback --listen /ip4/127.0.0.1/tcp/0 --dial /ip4/127.0.0.1/tcp/4711 \
   --camera default --mic none --speaker none >/tmp/ann.log 2>/tmp/ann.err </tmp/commands &
 ann=$!
 exec 4>/tmp/commands
