@@ -1,8 +1,8 @@
 //! Sound into and out of this machine: microphones and loudspeakers, the files that stand in for them, and tones.
 //!
 //! Inside Parlor sound is 48 kHz mono `f32`, in pieces of 10 ms; whatever a device or file has is converted at this
-//! border. [`Capture`] and [`Playback`] belong to one audio thread each. Devices live on threads of their own
-//! ([`device`]), so that a sound server that hangs costs silence and never the thread that talks to the network.
+//! border. `Capture` and `Playback` belong to one audio thread each. Devices live on threads of their own
+//! (`device`), so that a sound server that hangs costs silence and never the thread that talks to the network.
 
 pub(crate) mod capture;
 pub(crate) mod clock;

@@ -85,7 +85,7 @@ impl Camera {
         Self { messages, thread }
     }
 
-    /// Releases the device and waits for it, at most for [`RELEASE_PATIENCE`] and a little.
+    /// Releases the device and waits for it, at most for `RELEASE_PATIENCE` and a little.
     pub fn close(self) {}
 }
 

@@ -12,7 +12,7 @@
 //! acknowledged; repeated numbers are dropped. So every message arrives in order and once, or
 //! [`Event::SignalFailed`](crate::Event::SignalFailed) says that it did not.
 //!
-//! The pure part is [`calls`]; [`behaviour`] and [`handler`] carry out what it decides.
+//! The pure part is `calls`; `behaviour` and `handler` carry out what it decides.
 
 mod behaviour;
 mod calls;

@@ -3,8 +3,8 @@
 //!
 //! Time is counted in samples at 48 kHz. A packet's *transit* is its arrival minus its timestamp; the smallest transit
 //! of the last seconds is the *base*: the path at its best. The *lag* of what is played is how much later it is than
-//! the base would allow. The lag wanted follows the 96th percentile of the transits ([`delay`]); sound is shortened or
-//! lengthened by whole pitch periods to get there ([`stretch`]), which also absorbs clocks that drift.
+//! the base would allow. The lag wanted follows the 96th percentile of the transits (`delay`); sound is shortened or
+//! lengthened by whole pitch periods to get there (`stretch`), which also absorbs clocks that drift.
 //!
 //! Nothing here reads a clock, and nothing that a peer sends makes it grow or panic.
 

@@ -7,9 +7,9 @@ use super::Stats;
 /// What happens in a session.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SessionEvent {
-    /// Answers [`Session::create_offer`] and [`Session::restart_ice`]: an SDP offer without candidates.
+    /// Answers [`Session::create_offer`](crate::Session::create_offer) and [`Session::restart_ice`](crate::Session::restart_ice): an SDP offer without candidates.
     OfferReady(String),
-    /// Answers [`Session::accept_offer`]: an SDP answer without candidates.
+    /// Answers [`Session::accept_offer`](crate::Session::accept_offer): an SDP answer without candidates.
     AnswerReady(String),
     /// A description from the far end can't be used.
     DescriptionRefused(String),
