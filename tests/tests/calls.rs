@@ -330,9 +330,11 @@ fn only_contacts_are_accepted_when_so_told() {
 fn the_picture_keeps_moving_at_5_percent_loss_and_25_ms() {
     in_lab(|| {
         let lan = Lan::new(2);
-        let _wire = lan[0].impair(Impairment { delay_ms: 25, loss_percent: 5.0, ..Impairment::default() });
+        let mut wire = lan[0].impair(Impairment::default());
         let mut ann = Peer::named("Ann").args(["--call", "Bob", "--stats-every", "1"]).start(&lan[0]);
         let mut bob = Peer::named("Bob").accepting().args(["--stats-every", "1"]).start(&lan[1]);
+        bob.expect("first_video_frame", SOON);
+        wire.set(Impairment { delay_ms: 25, loss_percent: 5.0, ..Impairment::default() });
         for side in [&mut ann, &mut bob] {
             let shown_by_now = |side: &mut Peer| side.expect("stats", SOON)["video_recv"]["shown"].as_u64().unwrap();
             let mut shown = 0;

@@ -2,7 +2,7 @@
 
 use std::{thread, time::Duration};
 
-use parlor_tests::{Event, Lan, Peer, SOON, unix_ms, usage::Usage};
+use parlor_tests::{Event, Impairment, Lan, Peer, SOON, unix_ms, usage::Usage};
 use serde_json::json;
 
 use crate::{
@@ -57,6 +57,8 @@ pub(crate) fn measure_setup(options: &Options) -> Vec<Row> {
     let lan = Lan::new(2);
     let mut people = two_people(&lan, options);
     let times: Vec<Times> = (0..options.calls).filter_map(|_| one_call(&mut people)).collect();
+    let _wire = lan[0].impair(Impairment { delay_ms: 25, loss_percent: 5.0, ..Impairment::default() });
+    let on_bad_link = (0..options.calls).filter_map(|_| one_call(&mut people)).count();
     let column = |of: fn(&Times) -> f64| times.iter().map(of).collect::<Vec<f64>>();
     let to_pictures = column(|times| times.to_pictures);
     let to_dark: Vec<f64> = times.iter().flat_map(|times| times.to_dark.clone()).collect();
@@ -65,6 +67,8 @@ pub(crate) fn measure_setup(options: &Options) -> Vec<Row> {
         Row::median("accept -> first picture on both sides", &to_pictures, "ms", Goal::AtMost(150.0)),
         Row::median("the same, next to the browser", &to_pictures, "ms", Goal::OfBrowser(0.5, "set-up ms")),
         Row::new("calls that connect", times.len() as f64, "", Goal::AtLeast(options.calls as f64))
+            .note(format!("of {}", options.calls)),
+        Row::new("calls that connect at 5 % loss, 25 ms", on_bad_link as f64, "", Goal::AtLeast(options.calls as f64))
             .note(format!("of {}", options.calls)),
         Row::median("hang up -> devices closed (clip for a camera)", &to_dark, "ms", Goal::AtMost(500.0)),
     ]

@@ -33,7 +33,7 @@ fn person(name: &str, options: &Options, log: &Path) -> Starting {
 /// 720p30 both ways on a clean link.
 pub(crate) fn measure_clean(options: &Options) -> Vec<Row> {
     let lan = Lan::new(2);
-    let call = Call::measure(&lan, options);
+    let call = Call::measure(&lan, options, || ());
     let mut rows = call.pictures("clean", 29.5);
     rows.push(Row::median("capture -> shown", &call.latencies, "ms", Goal::OfBrowser(0.6, "latency ms")));
     rows.push(Row::new("CPU of one end, a minute", call.cpu_s, "s", Goal::OfBrowser(0.4, "cpu s")));
@@ -45,8 +45,10 @@ pub(crate) fn measure_clean(options: &Options) -> Vec<Row> {
 /// The same on a bad link.
 pub(crate) fn measure_loss(options: &Options) -> Vec<Row> {
     let lan = Lan::new(2);
-    let _wire = lan[0].impair(Impairment { delay_ms: 25, loss_percent: 5.0, ..Impairment::default() });
-    let call = Call::measure(&lan, options);
+    let mut wire = lan[0].impair(Impairment::default());
+    let call = Call::measure(&lan, options, || {
+        wire.set(Impairment { delay_ms: 25, loss_percent: 5.0, ..Impairment::default() });
+    });
     let concealed: Vec<f64> = call.stats("/audio_recv/concealed").iter().map(|part| part * 100.0).collect();
     let mean = concealed.iter().sum::<f64>() / concealed.len() as f64;
     let mut rows = call.pictures("5 % loss, 25 ms", 27.0);
@@ -88,7 +90,8 @@ struct Call {
 }
 
 impl Call {
-    fn measure(lan: &Lan, options: &Options) -> Self {
+    /// `connected` is called when pictures have come both ways: the link gets bad from then on.
+    fn measure(lan: &Lan, options: &Options, connected: impl FnOnce()) -> Self {
         let logs = TempDir::new().expect("a temporary directory");
         let (anns, bobs) = (logs.path().join("ann.csv"), logs.path().join("bob.csv"));
         let mut ann = person("Ann", options, &anns).args(["--call", "Bob"]).start(&lan[0]);
@@ -96,6 +99,7 @@ impl Call {
         for side in [&mut ann, &mut bob] {
             side.expect("first_video_frame", SOON);
         }
+        connected();
         thread::sleep(SETTLING);
         let _settling = (ann.so_far("stats"), bob.so_far("stats"));
         let cost = Cost::of(&[ann.pid(), bob.pid()], Duration::from_secs(options.seconds));
