@@ -46,6 +46,12 @@ impl Row {
         Self::new(what, quantile(values, 0.5), unit, goal).note(note)
     }
 
+    /// The greatest of several values, with the median in the note: for what has to hold every time.
+    pub(crate) fn worst(what: impl Into<String>, values: &[f64], unit: &'static str, goal: Goal) -> Self {
+        let note = format!("n {}, median {:.0}", values.len(), quantile(values, 0.5));
+        Self::new(what, quantile(values, 1.0), unit, goal).note(note)
+    }
+
     /// For the process outside the lab.
     pub(crate) fn to_json(&self) -> Value {
         let (goal, limit, browser) = match self.goal {
