@@ -40,7 +40,7 @@ pub(crate) fn measure(dir: &Path, options: &Options) -> Figures {
 
 fn node(dir: &Path, script: &str, options: &Options) -> Command {
     let mut node = Command::new("node");
-    node.arg(script).current_dir(dir).arg("--clip").arg(&options.clip);
+    node.arg(script).current_dir(dir).arg("--clip").arg(&options.clip).stdout(std::io::stderr());
     node
 }
 

@@ -1,6 +1,6 @@
 //! How soon people see each other come and go.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use parlor_tests::{Event, Lan, Peer, SOON, unix_ms};
 
@@ -8,6 +8,9 @@ use crate::{
     options::Options,
     table::{Goal, Row, quantile},
 };
+
+/// How long somebody stays: long enough that every connection to them has carried its first heartbeat.
+const STAY: Duration = Duration::from_secs(2);
 
 /// A third person joins two others and leaves in one of three ways, again and again.
 pub(crate) fn measure(options: &Options) -> Vec<Row> {
@@ -21,6 +24,7 @@ pub(crate) fn measure(options: &Options) -> Vec<Row> {
         let id = joiner.id().to_owned();
         seen.push(last_to_say(&mut others, "peer_online", &id).map_or(f64::NAN, |t| t - joiner.started_ms() as f64));
 
+        thread::sleep(STAY);
         let left = unix_ms() as f64;
         match run % 3 {
             0 => drop(joiner.terminate()),
