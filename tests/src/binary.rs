@@ -7,31 +7,26 @@ use std::{
     sync::OnceLock,
 };
 
-/// Where to find the binary, for a process that cannot build it (in the lab there is no network, and cargo's lock may be
-/// held by the process outside).
+/// Where a process in the lab finds the binary.
 const BINARY: &str = "PARLOR_BINARY";
 
-/// The `parlor` binary of the profile that the caller was built with; brought up to date once a process.
+/// The `parlor` binary of the profile that the caller was built with.
 ///
 /// # Panics
-/// When it does not build.
+/// When it was not built.
 #[must_use]
 pub fn parlor() -> &'static Path {
-    static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| env::var_os(BINARY).map_or_else(build, PathBuf::from))
+    static BINARY_FILE: OnceLock<PathBuf> = OnceLock::new();
+    BINARY_FILE.get_or_init(|| env::var_os(BINARY).map_or_else(built, PathBuf::from))
 }
 
-/// An example of one of the crates.
-///
-/// # Panics
-/// When it does not build.
+/// An example of one of the crates, which cargo builds along with the tests.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {
-    let _up_to_date = parlor();
     output_dir().join("examples").join(name)
 }
 
-/// Builds now, and makes `command` (and what it starts) use the result.
+/// Makes `command`, and what it starts, use the same binary.
 pub(crate) fn hand_over(command: &mut Command) {
     command.env(BINARY, parlor());
 }
@@ -51,20 +46,10 @@ fn output_dir() -> PathBuf {
     dir
 }
 
-/// Selects the same packages and targets as `cargo test --workspace`, so that features resolve alike and nothing is
-/// built a second time.
-fn build() -> PathBuf {
-    let dir = output_dir();
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--offline", "--workspace", "--manifest-path"]);
-    cargo.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
-    if dir.ends_with("release") {
-        cargo.args(["--release", "--bins"]);
-    } else {
-        cargo.args(["--tests", "--bins", "--examples"]);
-    }
-    cargo.arg("--target-dir").arg(dir.parent().expect("target/PROFILE has a parent"));
-    let status = cargo.status().expect("cargo runs");
-    assert!(status.success(), "parlor does not build: {cargo:?}");
-    dir.join("parlor")
+/// What was built along with this process. It is not built here: a cargo inside a test sees the variables that the cargo
+/// outside set, takes its work for stale, and replaces the running test.
+fn built() -> PathBuf {
+    let binary = output_dir().join("parlor");
+    assert!(binary.exists(), "{} is missing: `./dev test` and `./dev bench` build it", binary.display());
+    binary
 }

@@ -60,8 +60,6 @@ fn measure_one(index: usize, options: &Options) -> ExitCode {
 }
 
 fn measure_all(options: &Options) -> ExitCode {
-    eprintln!("building Parlor, if it is not built yet");
-    let _built = parlor();
     if !options.clip.exists() {
         eprintln!("drawing the camera clip {} (330 MB)", options.clip.display());
         if let Err(error) = clip::write(&options.clip, 1280, 720, 240) {
