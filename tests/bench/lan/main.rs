@@ -15,7 +15,7 @@ mod table;
 
 use std::process::{ExitCode, Stdio};
 
-use parlor_tests::{clip, in_lab_command, parlor};
+use parlor_tests::{clip, in_lab_command};
 use serde_json::{Value, json};
 
 use self::options::Options;
