@@ -1,5 +1,7 @@
 //! Two whole engines in one process, on loopback: network, call machine and media together, without a process border.
 
+#![expect(clippy::panic, reason = "a helper of tests fails as they do")]
+
 use std::{sync::Arc, time::Duration};
 
 use parlor::{
