@@ -8,7 +8,7 @@ pub(super) const TICK: Duration = Duration::from_millis(200);
 const LOST_AFTER: Duration = Duration::from_millis(1800);
 
 /// How long the first frame of a connection may take.
-const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(5);
+const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(2);
 
 /// For how long the other end has been silent *while we were able to listen*: when our own machine stalls, what the
 /// other end sent meanwhile lies unread, and that is not its fault. Hence a tick that comes late counts as two at most.
