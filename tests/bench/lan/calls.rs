@@ -20,9 +20,6 @@ fn two_people(lan: &Lan, options: &Options) -> [Peer; 2] {
     people
 }
 
-/// Invitations that follow each other faster are refused after the fifth, as a nuisance.
-const BETWEEN_INVITATIONS: Duration = Duration::from_millis(2100);
-
 /// What one call took, milliseconds.
 struct Times {
     to_ringing: f64,
@@ -48,7 +45,6 @@ fn one_call([caller, callee]: &mut [Peer; 2]) -> Option<Times> {
         side.next_where("ended", SOON, same)?;
         to_dark.push(side.next_where("devices_closed", SOON, same)?["after_ms"].as_f64()?);
     }
-    thread::sleep(BETWEEN_INVITATIONS);
     Some(Times { to_ringing: rings["t_ms"].as_f64()? - clicked, to_pictures: pictures - accepted, to_dark })
 }
 
