@@ -255,6 +255,7 @@ impl Engine {
             profile,
             lan: self.config.lan,
             listen: self.config.listen.clone(),
+            circle: parlor_net::Circle::default(),
         });
         match started {
             Ok((net, events)) => {
@@ -287,6 +288,7 @@ impl Engine {
             Event::PeerChanged(person) => self.people.put(person),
             Event::PeerOffline { peer, reason } => self.on_peer_offline(peer, reason),
             Event::Signal { peer, call, body } => self.machine.handle(now(), Input::Signal { peer, call, body }),
+            Event::Node(_) | Event::IceServers(_) | Event::NetworkChanged => {}
             Event::SignalFailed { peer, call, error } => {
                 info!(%peer, %call, error, "signalling failed");
                 self.machine.handle(now(), Input::SignalFailed { peer, call });

@@ -29,7 +29,7 @@ pub use frame::{Frame, MediaTime};
 pub use frame_log::FrameLog;
 pub use frame_slot::{FrameReceiver, FrameSender, frame_slot};
 pub use session::{
-    AudioRecvStats, CameraState, DeviceKind, DeviceProblem, Interfaces, Path, PathKind, Problem, Session,
-    SessionConfig, SessionEvent, SessionEvents, Stats, VideoRecvStats, VideoSendStats,
+    AudioRecvStats, CameraState, DeviceKind, DeviceProblem, Ice, IcePolicy, IceServer, Interfaces, Path, PathKind,
+    Problem, Session, SessionConfig, SessionEvent, SessionEvents, Stats, VideoRecvStats, VideoSendStats,
 };
 pub use source::{AudioSink, AudioSource, ParseSourceError, VideoSink, VideoSource};

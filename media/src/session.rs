@@ -13,6 +13,7 @@ mod stats;
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub use event::{CameraState, DeviceKind, DeviceProblem, Path, PathKind, Problem, SessionEvent};
@@ -45,6 +46,8 @@ pub struct SessionConfig {
     pub with_video: bool,
     /// Which interfaces candidates are gathered on.
     pub interfaces: Interfaces,
+    /// Which paths media may take, and which servers help to find them.
+    pub ice: Ice,
     /// Own pictures, for the preview.
     pub preview: FrameSender,
     /// The other's pictures.
@@ -62,6 +65,39 @@ pub enum Interfaces {
     All,
     /// Loopback alone, for tests on one machine.
     Loopback,
+}
+
+/// Which paths media may take, and which servers help to find them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ice {
+    /// STUN and TURN servers, the nearest first.
+    pub servers: Vec<IceServer>,
+    /// Which candidates may be gathered and used.
+    pub policy: IcePolicy,
+}
+
+/// A STUN or TURN server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceServer {
+    /// As in RFC 7064 and RFC 7065, such as `turn:192.0.2.1:3478?transport=udp`.
+    pub url: String,
+    /// For TURN; empty for STUN.
+    pub username: String,
+    /// For TURN; empty for STUN.
+    pub password: String,
+}
+
+/// Which candidates may be gathered and used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IcePolicy {
+    /// All: directly if possible, through a relay if not.
+    #[default]
+    All,
+    /// Relays alone: the other side learns no address of ours.
+    RelayOnly,
+    /// No relays: no server carries media.
+    DirectOnly,
 }
 
 /// The media of one call. Dropping it stops everything in the background; [`Session::close`] also waits.

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use parlor_net::{Config, Event, Keypair, Profile, Status};
+use parlor_net::{Circle, Config, Event, Keypair, Profile, Status};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
@@ -26,7 +26,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     say(json!({ "event": "start", "name": name, "peer": keypair.public().to_peer_id().to_string() }));
 
     let profile = Profile { name, status: Status::Free };
-    let (net, mut events) = parlor_net::spawn(Config { keypair, profile, lan: true, listen })?;
+    let (net, mut events) =
+        parlor_net::spawn(Config { keypair, profile, lan: true, listen, circle: Circle::default() })?;
     let end = async {
         match seconds {
             Some(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
@@ -63,6 +64,9 @@ fn describe(event: Event) -> serde_json::Value {
         Event::SignalFailed { peer, call, error } => {
             json!({ "event": "signal_failed", "peer": peer.to_string(), "call": call, "error": error })
         }
+        Event::Node(state) => json!({ "event": "node", "node": state.node.to_string() }),
+        Event::IceServers(servers) => json!({ "event": "ice_servers", "count": servers.len() }),
+        Event::NetworkChanged => json!({ "event": "network_changed" }),
     }
 }
 

@@ -21,7 +21,7 @@ use libp2p::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
-    Config, Error, Event, Profile,
+    Circle, Config, Error, Event, NodeState, Profile,
     behaviour::{Behaviour, BehaviourEvent, Lan},
     discovery::{Dialler, lan},
     heartbeat::{self, Death, Heard},
@@ -59,6 +59,7 @@ pub(crate) enum Command {
     Send { peer: PeerId, call: crate::CallId, body: Body },
     CloseCall { peer: PeerId, call: crate::CallId },
     Dial { address: Multiaddr },
+    Reveal { peer: PeerId },
     Shutdown { done: oneshot::Sender<()> },
 }
 
@@ -67,6 +68,7 @@ pub(crate) struct EventLoop {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
     profile: watch::Receiver<Profile>,
+    circle: watch::Receiver<Circle>,
     events: mpsc::Sender<Event>,
     outbox: Outbox,
     book: Book,
@@ -86,6 +88,7 @@ impl EventLoop {
         config: &Config,
         commands: mpsc::Receiver<Command>,
         profile: watch::Receiver<Profile>,
+        circle: watch::Receiver<Circle>,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, Error> {
         let session = unix_time_ms();
@@ -97,6 +100,7 @@ impl EventLoop {
             swarm,
             commands,
             profile,
+            circle,
             events,
             outbox: Outbox::default(),
             book: Book::default(),
@@ -126,6 +130,7 @@ impl EventLoop {
                         self.swarm.behaviour_mut().signalling.close_call(peer, call);
                     }
                     Some(Command::Dial { address }) => self.dial(address),
+                    Some(Command::Reveal { .. }) => {}
                     Some(Command::Shutdown { done }) => break Some(done),
                     None => break None,
                 },
@@ -444,7 +449,9 @@ fn log(event: &Event) {
         }
         Event::PeerOffline { peer, reason } => tracing::info!(%peer, ?reason, "offline"),
         Event::SignalFailed { peer, call, error } => tracing::info!(%peer, %call, error, "signalling failed"),
-        Event::Signal { .. } | Event::Listening { .. } => {}
+        Event::NetworkChanged => tracing::info!("the addresses of this machine changed"),
+        Event::Node(NodeState { node, link }) => tracing::info!(%node, ?link, "node"),
+        Event::Signal { .. } | Event::Listening { .. } | Event::IceServers(_) => {}
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod behaviour;
 mod call_id;
+mod directory;
 mod discovery;
 mod event_loop;
 mod heartbeat;
@@ -22,9 +23,10 @@ pub mod signalling;
 mod token_bucket;
 mod wire;
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
 pub use call_id::CallId;
+pub use directory::{Room, RoomId};
 pub use libp2p::{Multiaddr, PeerId, identity::Keypair};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -67,6 +69,19 @@ pub struct Person {
     pub profile: Profile,
     /// How they are reached.
     pub via: Via,
+    /// Where else than on the LAN they were found. Empty for whom only the LAN shows.
+    pub found: Vec<Found>,
+}
+
+/// Where, through nodes, somebody was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Found {
+    /// In the lobby of a node.
+    Lobby,
+    /// In a room.
+    Room(RoomId),
+    /// Among the contacts, wherever they are.
+    Contact,
 }
 
 /// How a person is reached.
@@ -101,6 +116,79 @@ pub struct Config {
     /// Addresses to listen on. Empty: every interface, IPv4 and IPv6, TCP and QUIC, free ports. With loopback addresses
     /// only, there is no LAN to look at: people appear when they are [dialled](Handle::dial), or dial.
     pub listen: Vec<Multiaddr>,
+    /// Who is found, and by whom, beyond the LAN, at first.
+    pub circle: Circle,
+}
+
+/// Who is found, and by whom, beyond the LAN.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Circle {
+    /// Rendezvous nodes, each address with `/p2p/<id>` at its end; several addresses may lead to one node. Two of the
+    /// nodes, chosen by rendezvous hashing, are kept connected. At most [`Circle::MAX_NODES`].
+    pub nodes: Vec<Multiaddr>,
+    /// Be listed in the lobby of the nodes, and see who is.
+    pub lobby: bool,
+    /// Be listed in these rooms, and see who is. At most [`Circle::MAX_ROOMS`].
+    pub rooms: Vec<Room>,
+    /// See when these people are there, whatever place they are in. At most [`Circle::MAX_CONTACTS`].
+    pub contacts: Vec<PeerId>,
+    /// To these people we are not there, on the LAN as through nodes: no connection with them is kept. At most
+    /// [`Circle::MAX_BLOCKED`].
+    pub blocked: Vec<PeerId>,
+    /// Never let anybody beyond the LAN learn our IP address: signalling stays on the nodes' relays.
+    pub relay_only: bool,
+}
+
+impl Circle {
+    /// Most addresses of nodes.
+    pub const MAX_NODES: usize = 32;
+    /// Most rooms.
+    pub const MAX_ROOMS: usize = 16;
+    /// Most contacts.
+    pub const MAX_CONTACTS: usize = 1000;
+    /// Most people who are blocked.
+    pub const MAX_BLOCKED: usize = 1000;
+}
+
+/// How a rendezvous node is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeState {
+    /// Which.
+    pub node: PeerId,
+    /// What is known.
+    pub link: NodeLink,
+}
+
+/// How the connection with a rendezvous node is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NodeLink {
+    /// Being connected.
+    Connecting,
+    /// Connected, and we are listed as wished.
+    Online {
+        /// To the node and back.
+        rtt: std::time::Duration,
+        /// It relays media.
+        turn: bool,
+    },
+    /// Could not be connected, or was lost; it is tried again.
+    Failed {
+        /// Why, in English, for the curious.
+        reason: String,
+    },
+    /// Not needed now: two others are connected, or it was removed.
+    Idle,
+}
+
+/// A STUN or TURN server that a node offers for the media of calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IceServer {
+    /// As in RFC 7064 and RFC 7065, such as `turn:192.0.2.1:3478?transport=udp`.
+    pub url: String,
+    /// For TURN; empty for STUN.
+    pub username: String,
+    /// For TURN; empty for STUN.
+    pub password: String,
 }
 
 /// What happens on the network.
@@ -122,6 +210,13 @@ pub enum Event {
         /// Why.
         reason: OfflineReason,
     },
+    /// How a node is doing has changed.
+    Node(NodeState),
+    /// These servers may be used for the media of calls from now on, in place of those before. Access runs out: whoever
+    /// restarts a connection takes the newest.
+    IceServers(Vec<IceServer>),
+    /// The addresses of this machine changed: running calls should look for new paths.
+    NetworkChanged,
     /// A signalling message came in. Per call: in order, each once.
     Signal {
         /// The sender, as authenticated by the stream's connection; never as said in the message.
@@ -213,10 +308,11 @@ pub fn spawn(config: Config) -> Result<(Handle, EventReceiver), Error> {
     let (commands, command_receiver) = mpsc::channel(MAX_COMMANDS);
     let (events, event_receiver) = mpsc::channel(MAX_EVENTS);
     let (profile, profile_receiver) = watch::channel(config.profile.clone());
-    let event_loop = EventLoop::new(&config, command_receiver, profile_receiver, events)?;
+    let (circle, circle_receiver) = watch::channel(config.circle.clone());
+    let event_loop = EventLoop::new(&config, command_receiver, profile_receiver, circle_receiver, events)?;
     // Ends when the last handle is gone; a panic in it closes the event channel, which the app sees.
     tokio::spawn(event_loop.run());
-    Ok((Handle { commands, profile: std::sync::Arc::new(profile) }, event_receiver))
+    Ok((Handle { commands, profile: Arc::new(profile), circle: Arc::new(circle) }, event_receiver))
 }
 
 /// Commands to a running network. Cheap to clone; the network stops when [`Handle::shutdown`] is called or the last
@@ -225,7 +321,9 @@ pub fn spawn(config: Config) -> Result<(Handle, EventReceiver), Error> {
 pub struct Handle {
     commands: mpsc::Sender<Command>,
     /// Latest wins: however often the profile changes, its last state is announced.
-    profile: std::sync::Arc<watch::Sender<Profile>>,
+    profile: Arc<watch::Sender<Profile>>,
+    /// Latest wins, too.
+    circle: Arc<watch::Sender<Circle>>,
 }
 
 impl Handle {
@@ -236,6 +334,21 @@ impl Handle {
             *current = profile;
             changed
         });
+    }
+
+    /// Changes who is found, and by whom, beyond the LAN.
+    pub fn set_circle(&self, circle: Circle) {
+        self.circle.send_if_modified(|current| {
+            let changed = *current != circle;
+            *current = circle;
+            changed
+        });
+    }
+
+    /// The person trusts `peer` with our IP address now, since a call with them was accepted: connect directly if that
+    /// works, besides the relay.
+    pub fn reveal_to(&self, peer: PeerId) {
+        self.command(Command::Reveal { peer });
     }
 
     /// Sends one signalling message. The first one for a [`CallId`], an invitation, opens its stream. Messages of a

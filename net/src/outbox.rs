@@ -39,7 +39,11 @@ impl Outbox {
                 }
                 self.signals += 1;
             }
-            Event::SignalFailed { .. } | Event::Listening { .. } => {
+            Event::SignalFailed { .. }
+            | Event::Listening { .. }
+            | Event::Node(_)
+            | Event::IceServers(_)
+            | Event::NetworkChanged => {
                 if self.others >= MAX_OTHERS {
                     tracing::warn!("the app does not read its events: one is dropped");
                     return Ok(());
@@ -61,7 +65,11 @@ impl Outbox {
         let event = self.queue.pop_front()?;
         match &event {
             Event::Signal { .. } => self.signals -= 1,
-            Event::SignalFailed { .. } | Event::Listening { .. } => self.others -= 1,
+            Event::SignalFailed { .. }
+            | Event::Listening { .. }
+            | Event::Node(_)
+            | Event::IceServers(_)
+            | Event::NetworkChanged => self.others -= 1,
             Event::PeerOnline(_) | Event::PeerChanged(_) | Event::PeerOffline { .. } => {}
         }
         Some(event)
@@ -77,7 +85,12 @@ fn subject(event: &Event) -> Option<PeerId> {
     match event {
         Event::PeerOnline(person) | Event::PeerChanged(person) => Some(person.peer),
         Event::PeerOffline { peer, .. } => Some(*peer),
-        Event::Signal { .. } | Event::SignalFailed { .. } | Event::Listening { .. } => None,
+        Event::Signal { .. }
+        | Event::SignalFailed { .. }
+        | Event::Listening { .. }
+        | Event::Node(_)
+        | Event::IceServers(_)
+        | Event::NetworkChanged => None,
     }
 }
 
@@ -87,7 +100,12 @@ mod tests {
     use crate::{OfflineReason, Person, Profile, Status, Via, signalling::Body};
 
     fn online(peer: PeerId) -> Event {
-        Event::PeerOnline(Person { peer, profile: Profile { name: "Ann".into(), status: Status::Free }, via: Via::Lan })
+        Event::PeerOnline(Person {
+            peer,
+            profile: Profile { name: "Ann".into(), status: Status::Free },
+            via: Via::Lan,
+            found: Vec::new(),
+        })
     }
 
     #[test]

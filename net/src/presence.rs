@@ -179,7 +179,7 @@ impl Entry {
         self.newest = Some((said.session, said.seq));
         self.departed = None;
         let profile = said.profile(peer);
-        let person = Person { peer, profile: profile.clone(), via: Via::Lan };
+        let person = Person { peer, profile: profile.clone(), via: Via::Lan, found: Vec::new() };
         Ok(match self.profile.replace(profile) {
             None => Some(Event::PeerOnline(person)),
             Some(before) if before != person.profile => Some(Event::PeerChanged(person)),

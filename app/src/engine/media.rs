@@ -93,6 +93,7 @@ impl Engine {
             video_out: overrides.video_out.clone(),
             with_video,
             interfaces: self.config.interfaces,
+            ice: parlor_media::Ice::default(),
             preview: self.slots.preview.clone(),
             remote: self.slots.remote.clone(),
             frame_log: overrides.frame_log.clone(),

@@ -73,7 +73,7 @@ mod tests {
 
     fn person(name: &str) -> Person {
         let profile = Profile { name: name.to_owned(), status: Status::Free };
-        Person { peer: PeerId::random(), profile, via: Via::Lan }
+        Person { peer: PeerId::random(), profile, via: Via::Lan, found: Vec::new() }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use parlor_media::{
-    AudioSink, AudioSource, Frame, FrameReceiver, Interfaces, Session, SessionConfig, SessionEvent, SessionEvents,
+    AudioSink, AudioSource, Frame, FrameReceiver, Ice, Interfaces, Session, SessionConfig, SessionEvent, SessionEvents,
     Stats, VideoSink, VideoSource, frame_slot,
 };
 use tokio::time::timeout;
@@ -24,6 +24,7 @@ pub fn config() -> (SessionConfig, FrameReceiver, FrameReceiver) {
         video_out: VideoSink::None,
         with_video: true,
         interfaces: Interfaces::Loopback,
+        ice: Ice::default(),
         preview,
         remote,
         frame_log: None,

@@ -16,7 +16,7 @@ fn said(name: &str, session: u64, seq: u64) -> Announcement {
 }
 
 fn person(peer: PeerId, name: &str) -> Person {
-    Person { peer, profile: Profile { name: name.into(), status: Status::Free }, via: Via::Lan }
+    Person { peer, profile: Profile { name: name.into(), status: Status::Free }, via: Via::Lan, found: Vec::new() }
 }
 
 fn offline(peer: PeerId, reason: OfflineReason) -> Option<Event> {
