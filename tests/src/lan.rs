@@ -21,10 +21,9 @@ impl Lan {
     /// Outside [`crate::in_lab`], where nobody is allowed to.
     #[must_use]
     pub fn new(hosts: usize) -> Self {
-        // Without snooping every port gets every multicast frame, as from a plain switch.
-        ip(&["link", "add", "br0", "type", "bridge", "mcast_snooping", "0", "stp_state", "0"]);
-        ip(&["link", "set", "br0", "up"]);
-        Self { hosts: (1..=hosts).map(Host::plug_in).collect() }
+        switch("br0");
+        let plug_in = |n| Host::plug_in(&format!("h{n}"), "br0", &format!("10.77.0.{}/24", 10 + n));
+        Self { hosts: (1..=hosts).map(plug_in).collect() }
     }
 
     /// The hosts, in order.
@@ -47,19 +46,27 @@ impl Index<usize> for Lan {
 pub struct Host {
     name: String,
     port: String,
+    switch: String,
 }
 
 impl Host {
-    fn plug_in(number: usize) -> Self {
-        let host = Self { name: format!("h{number}"), port: format!("p-h{number}") };
+    /// A new host with one interface, `eth0`.
+    pub(crate) fn plug_in(name: &str, switch: &str, address: &str) -> Self {
+        let host = Self { name: name.to_owned(), port: format!("p-{name}"), switch: switch.to_owned() };
         ip(&["netns", "add", &host.name]);
         host.run("sh", &["-c", "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad"]); // else IPv6 takes 2 s to come up
         ip(&["link", "add", &host.port, "type", "veth", "peer", "name", "eth0", "netns", &host.name]);
-        ip(&["link", "set", &host.port, "master", "br0", "up"]);
-        ip(&["-n", &host.name, "addr", "add", &format!("10.77.0.{}/24", 10 + number), "brd", "+", "dev", "eth0"]);
+        ip(&["link", "set", &host.port, "master", switch, "up"]);
+        ip(&["-n", &host.name, "addr", "add", address, "brd", "+", "dev", "eth0"]);
         ip(&["-n", &host.name, "link", "set", "lo", "up"]);
         ip(&["-n", &host.name, "link", "set", "eth0", "up"]);
         host
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// `program` on this host. Its process id is the program's own.
@@ -70,7 +77,7 @@ impl Host {
         command
     }
 
-    fn run(&self, program: &str, args: &[&str]) {
+    pub(crate) fn run(&self, program: &str, args: &[&str]) {
         let output = self.command(program).args(args).output().expect("nsenter runs");
         assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
@@ -125,10 +132,9 @@ impl Wire {
         BufReader::new(stdout).read_line(&mut ready).expect("the wire says when it is ready");
         assert_eq!(ready, "ready\n", "the wire did not start");
 
-        ip(&["link", "add", &switch, "type", "bridge", "mcast_snooping", "0", "stp_state", "0"]);
-        ip(&["link", "set", &switch, "up"]);
+        self::switch(&switch);
         ip(&["link", "set", &near, "master", &switch, "up"]);
-        ip(&["link", "set", &far, "master", "br0", "up"]);
+        ip(&["link", "set", &far, "master", &host.switch, "up"]);
         ip(&["link", "set", &host.port, "master", &switch]);
         let settings = process.stdin.take().expect("stdin is piped");
         let mut wire = Self { process, settings };
@@ -149,7 +155,13 @@ impl Drop for Wire {
     }
 }
 
-fn ip(args: &[&str]) {
+/// A plain switch: without snooping every port gets every multicast frame.
+pub(crate) fn switch(name: &str) {
+    ip(&["link", "add", name, "type", "bridge", "mcast_snooping", "0", "stp_state", "0"]);
+    ip(&["link", "set", name, "up"]);
+}
+
+pub(crate) fn ip(args: &[&str]) {
     let output = Command::new("ip").args(args).output().expect("ip (Debian: iproute2) runs");
     assert!(output.status.success(), "ip {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr));
 }

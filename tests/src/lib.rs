@@ -19,6 +19,7 @@
 
 mod binary;
 pub mod clip;
+mod internet;
 mod lan;
 mod peer;
 mod sandbox;
@@ -27,6 +28,7 @@ pub mod usage;
 mod window;
 
 pub use binary::{example, parlor};
+pub use internet::{Home, Internet, Nat};
 pub use lan::{Host, Impairment, Lan, Wire};
 pub use peer::{Event, Peer, Starting};
 pub use sandbox::{in_lab, in_lab_command};
