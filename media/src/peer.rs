@@ -7,6 +7,8 @@
 
 mod addresses;
 mod engine;
+mod handshake;
+mod socket;
 mod track;
 
 use std::sync::{Arc, atomic::Ordering, mpsc as std_mpsc};
@@ -34,6 +36,7 @@ use crate::{
     interceptors::{deliver::Deliver, nack::RequestLost, rtcp_tap::TapRtcp},
     rtp::{IncomingPacket, OutgoingPacket},
 };
+use socket::Sockets;
 use track::{Negotiated, Track};
 
 /// A description that is longer is refused unread.
@@ -121,6 +124,7 @@ impl Peer {
             .with_media_engine(engine::media()?)
             .with_setting_engine(engine::settings())
             .with_interceptor_registry(interceptors)
+            .with_runtime(Arc::new(Sockets::default()))
             .with_handler(Arc::new(Handler { events: events.clone(), nudge: Arc::clone(&nudge) }))
             .with_udp_addrs(vec![interfaces])
             .build()

@@ -1,0 +1,70 @@
+#![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses what it needs")]
+//! A network between two sessions on loopback, which loses what a test wants lost.
+
+use std::net::SocketAddr;
+
+use tokio::{net::UdpSocket, task::JoinSet};
+
+/// Carries datagrams between two ends that know only the wire's addresses.
+pub struct Wire {
+    _carriers: JoinSet<()>,
+}
+
+impl Wire {
+    /// Joins two ends by their candidates. Gives back what each is to be told of the other: `(first's, second's)`.
+    /// A datagram for which `lose` is true does not arrive.
+    pub async fn between(
+        first: &str,
+        second: &str,
+        lose: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> (Self, String, String) {
+        let (first_at, second_at) = (address(first), address(second));
+        let (near, far) =
+            (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        // What goes to `near` comes from the first end, and leaves from `far`; and the other way round.
+        let told =
+            (moved(first, first_at, far.local_addr().unwrap()), moved(second, second_at, near.local_addr().unwrap()));
+        let mut carriers = JoinSet::new();
+        carriers.spawn(carry(near, first_at, far, second_at, lose));
+        (Self { _carriers: carriers }, told.0, told.1)
+    }
+}
+
+async fn carry(
+    near: UdpSocket,
+    first: SocketAddr,
+    far: UdpSocket,
+    second: SocketAddr,
+    mut lose: impl FnMut(&[u8]) -> bool + Send,
+) {
+    let (mut from_first, mut from_second) = ([0; 2048], [0; 2048]);
+    loop {
+        let (received, onward, to, buffer) = tokio::select! {
+            received = near.recv(&mut from_first) => (received, &far, second, &from_first),
+            received = far.recv(&mut from_second) => (received, &near, first, &from_second),
+        };
+        // An error tells of an end that has gone.
+        if let Ok(length) = received
+            && !lose(&buffer[..length])
+        {
+            let _ = onward.send_to(&buffer[..length], to).await;
+        }
+    }
+}
+
+/// The address in the JSON of a candidate.
+pub fn address(candidate: &str) -> SocketAddr {
+    let mut words = candidate.split(' ').skip(4);
+    let (ip, port) = (words.next().expect("an address"), words.next().expect("a port"));
+    SocketAddr::new(ip.parse().expect("an address"), port.parse().expect("a port"))
+}
+
+fn moved(candidate: &str, from: SocketAddr, to: SocketAddr) -> String {
+    let words = |address: SocketAddr| format!(" {} {} ", address.ip(), address.port());
+    candidate.replace(&words(from), &words(to))
+}
+
+/// A datagram of the DTLS handshake (RFC 7983, section 7).
+pub fn of_handshake(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(20 | 22))
+}
