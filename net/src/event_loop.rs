@@ -27,7 +27,7 @@ use crate::{
     heartbeat::{self, Death, Heard},
     link_local,
     outbox::{Outbox, Overflow},
-    presence::{Announcement, Book},
+    presence::{Announcement, Book, MAX_ANNOUNCEMENT_BYTES},
     signalling::{self, Body},
     token_bucket::TokenBucket,
 };
@@ -240,6 +240,10 @@ impl EventLoop {
     /// Gossipsub has verified the signature: the author is who they say.
     fn on_announcement(&mut self, message: &gossipsub::Message) -> gossipsub::MessageAcceptance {
         let Some(author) = message.source else { return gossipsub::MessageAcceptance::Reject };
+        if message.data.len() > MAX_ANNOUNCEMENT_BYTES {
+            tracing::debug!(peer = %author, bytes = message.data.len(), "an announcement is too long");
+            return gossipsub::MessageAcceptance::Reject;
+        }
         match Announcement::decode(&message.data) {
             Err(error) => {
                 tracing::debug!(peer = %author, %error, "a malformed announcement is dropped");

@@ -51,7 +51,8 @@ impl Internet {
     #[must_use]
     pub fn new(nats: &[Nat]) -> Self {
         switch("br-pub");
-        let public = Host::plug_in("pub", "br-pub", &format!("{}/24", Self::PUBLIC_ADDRESS));
+        let mut public = Host::new("pub");
+        public.plug_into("br-pub", Some(&format!("{}/24", Self::PUBLIC_ADDRESS)));
         let homes = ('a'..='z').zip(1..).zip(nats).map(|((letter, n), nat)| Home::connect(letter, n, *nat)).collect();
         Self { public, homes }
     }
@@ -72,17 +73,15 @@ impl Internet {
 impl Home {
     fn connect(letter: char, number: usize, nat: Nat) -> Self {
         let address = format!("203.0.113.{}", 100 + number);
-        let (router, inside, inner) = (format!("r{letter}"), format!("br-{letter}"), format!("l-r{letter}"));
-        let gateway = format!("10.77.{number}.1");
-        let router = Host::plug_in(&router, "br-pub", &format!("{address}/24"));
+        let (inside, gateway) = (format!("br-{letter}"), format!("10.77.{number}.1"));
         switch(&inside);
+        let mut router = Host::new(&format!("r{letter}"));
+        router.plug_into("br-pub", Some(&format!("{address}/24")));
+        router.plug_into(&inside, Some(&format!("{gateway}/24")));
         router.run("sh", &["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"]);
-        ip(&["link", "add", &inner, "type", "veth", "peer", "name", "eth1", "netns", router.name()]);
-        ip(&["link", "set", &inner, "master", &inside, "up"]);
-        ip(&["-n", router.name(), "addr", "add", &format!("{gateway}/24"), "brd", "+", "dev", "eth1"]);
-        ip(&["-n", router.name(), "link", "set", "eth1", "up"]);
         translate(&router, nat);
-        let host = Host::plug_in(&format!("{letter}1"), &inside, &format!("10.77.{number}.11/24"));
+        let mut host = Host::new(&format!("{letter}1"));
+        host.plug_into(&inside, Some(&format!("10.77.{number}.11/24")));
         ip(&["-n", host.name(), "route", "add", "default", "via", &gateway]);
         Self { host, router, address }
     }

@@ -1,17 +1,29 @@
-//! A local network: hosts as network namespaces on one bridge. No default route, no DNS, multicast works.
+//! Local networks: hosts as network namespaces, each network a bridge. No default route, no DNS, multicast works.
 
 use std::{
     io::{BufRead, BufReader, Write},
     ops::Index,
     process::{Child, ChildStdin, Command, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
 };
 
 use crate::binary;
 
-/// Hosts `h1`, `h2`, ... at 10.77.0.11, .12, ... on one switch. One per lab.
+/// Hosts at 10.77.N.11, .12, ... on one switch; N counts the networks of a lab from 0.
 #[derive(Debug)]
 pub struct Lan {
+    number: usize,
+    protocols: Protocols,
     hosts: Vec<Host>,
+}
+
+/// What addresses the hosts of a network have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Protocols {
+    /// IPv4, and the link-local IPv6 address that every interface has.
+    Both,
+    /// Only the latter: no router, no DHCP.
+    Ipv6LinkLocal,
 }
 
 impl Lan {
@@ -21,15 +33,62 @@ impl Lan {
     /// Outside [`crate::in_lab`], where nobody is allowed to.
     #[must_use]
     pub fn new(hosts: usize) -> Self {
-        switch("br0");
-        let plug_in = |n| Host::plug_in(&format!("h{n}"), "br0", &format!("10.77.0.{}/24", 10 + n));
-        Self { hosts: (1..=hosts).map(plug_in).collect() }
+        Self::with(Protocols::Both, hosts)
+    }
+
+    /// A network on which there are link-local IPv6 addresses only.
+    ///
+    /// # Panics
+    /// Outside [`crate::in_lab`].
+    #[must_use]
+    pub fn without_ipv4(hosts: usize) -> Self {
+        Self::with(Protocols::Ipv6LinkLocal, hosts)
+    }
+
+    fn with(protocols: Protocols, hosts: usize) -> Self {
+        static LANS: AtomicUsize = AtomicUsize::new(0);
+        let mut lan = Self { number: LANS.fetch_add(1, Ordering::Relaxed), protocols, hosts: Vec::new() };
+        switch(&lan.switch());
+        for number in 1..=hosts {
+            let mut host = Host::new(&format!("l{}h{number}", lan.number));
+            lan.connect(&mut host, 10 + number);
+            lan.hosts.push(host);
+        }
+        lan
+    }
+
+    fn switch(&self) -> String {
+        format!("br{}", self.number)
+    }
+
+    /// Plugs a host of another network into this one too, at 10.77.N.200 and above.
+    pub fn plug_in(&self, host: &mut Host) {
+        self.connect(host, 200 + host.ports.len());
+    }
+
+    fn connect(&self, host: &mut Host, number: usize) {
+        let address = format!("10.77.{}.{number}/24", self.number);
+        host.plug_into(&self.switch(), (self.protocols == Protocols::Both).then_some(address.as_str()));
+    }
+
+    /// Plugs in this very process too, at 10.77.N.1, for a test that speaks to its peers itself.
+    pub fn join(&self) {
+        ip(&["addr", "add", &format!("10.77.{}.1/24", self.number), "brd", "+", "dev", &self.switch()]);
     }
 
     /// The hosts, in order.
     #[must_use]
     pub fn hosts(&self) -> &[Host] {
         &self.hosts
+    }
+
+    /// Takes the last host out of the list, to plug it in elsewhere too.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn take_last(&mut self) -> Host {
+        self.hosts.pop().expect("a host is left")
     }
 }
 
@@ -45,22 +104,42 @@ impl Index<usize> for Lan {
 #[derive(Debug)]
 pub struct Host {
     name: String,
-    port: String,
+    /// The switches' ends of its cables.
+    ports: Vec<Port>,
+}
+
+#[derive(Debug)]
+struct Port {
+    name: String,
     switch: String,
 }
 
 impl Host {
-    /// A new host with one interface, `eth0`.
-    pub(crate) fn plug_in(name: &str, switch: &str, address: &str) -> Self {
-        let host = Self { name: name.to_owned(), port: format!("p-{name}"), switch: switch.to_owned() };
+    /// A machine that is not plugged in yet.
+    pub(crate) fn new(name: &str) -> Self {
+        let host = Self { name: name.to_owned(), ports: Vec::new() };
         ip(&["netns", "add", &host.name]);
         host.run("sh", &["-c", "echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad"]); // else IPv6 takes 2 s to come up
-        ip(&["link", "add", &host.port, "type", "veth", "peer", "name", "eth0", "netns", &host.name]);
-        ip(&["link", "set", &host.port, "master", switch, "up"]);
-        ip(&["-n", &host.name, "addr", "add", address, "brd", "+", "dev", "eth0"]);
         ip(&["-n", &host.name, "link", "set", "lo", "up"]);
-        ip(&["-n", &host.name, "link", "set", "eth0", "up"]);
         host
+    }
+
+    /// A further interface, `eth0`, `eth1`, ..., with its link-local address and perhaps another.
+    pub(crate) fn plug_into(&mut self, switch: &str, address: Option<&str>) {
+        let interface = format!("eth{}", self.ports.len());
+        let port = Port { name: format!("p{}-{}", self.ports.len(), self.name), switch: switch.to_owned() };
+        ip(&["link", "add", &port.name, "type", "veth", "peer", "name", &interface, "netns", &self.name]);
+        ip(&["link", "set", &port.name, "master", &port.switch, "up"]);
+        if let Some(address) = address {
+            ip(&["-n", &self.name, "addr", "add", address, "brd", "+", "dev", &interface]);
+        }
+        ip(&["-n", &self.name, "link", "set", &interface, "up"]);
+        self.ports.push(port);
+    }
+
+    /// The cable that was plugged in first.
+    fn first_port(&self) -> &Port {
+        self.ports.first().expect("every host was plugged in")
     }
 
     /// What it is called.
@@ -82,17 +161,22 @@ impl Host {
         assert!(output.status.success(), "{program} {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Pulls the cable.
+    /// Pulls the cable, or all of them.
     pub fn cut(&self) {
-        ip(&["link", "set", &self.port, "down"]);
+        self.ports.iter().for_each(|port| ip(&["link", "set", &port.name, "down"]));
     }
 
-    /// Plugs the cable in again.
+    /// Plugs in again.
     pub fn mend(&self) {
-        ip(&["link", "set", &self.port, "up"]);
+        self.ports.iter().for_each(|port| ip(&["link", "set", &port.name, "up"]));
     }
 
-    /// Puts a bad wire between this host and the switch.
+    /// Pulls one cable of several, counted from 0 in the order in which they were plugged in.
+    pub fn cut_one(&self, number: usize) {
+        ip(&["link", "set", &self.ports[number].name, "down"]);
+    }
+
+    /// Puts a bad wire between this host and its first switch.
     #[must_use = "the wire is as good as cut once it is dropped"]
     pub fn impair(&self, impairment: Impairment) -> Wire {
         Wire::lay(self, impairment)
@@ -134,8 +218,9 @@ impl Wire {
 
         self::switch(&switch);
         ip(&["link", "set", &near, "master", &switch, "up"]);
-        ip(&["link", "set", &far, "master", &host.switch, "up"]);
-        ip(&["link", "set", &host.port, "master", &switch]);
+        let port = host.first_port();
+        ip(&["link", "set", &far, "master", &port.switch, "up"]);
+        ip(&["link", "set", &port.name, "master", &switch]);
         let settings = process.stdin.take().expect("stdin is piped");
         let mut wire = Self { process, settings };
         wire.set(impairment);

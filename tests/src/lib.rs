@@ -32,7 +32,7 @@ pub use internet::{Home, Internet, Nat};
 pub use lan::{Host, Impairment, Lan, Wire};
 pub use peer::{Event, Peer, Starting};
 pub use sandbox::{in_lab, in_lab_command};
-pub use sound_card::{Heard, SoundCard};
+pub use sound_card::{Heard, Part, SoundCard};
 pub use window::Screen;
 
 use std::time::Duration;

@@ -36,6 +36,13 @@ pub fn in_lab<F: FnOnce()>(body: F) {
     let report = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "in the lab:\n{report}");
     assert!(report.contains("1 passed"), "the test was not found in its own executable:\n{report}");
+    show(&report);
+}
+
+/// Figures and the like, for who asks libtest with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "libtest decides who sees it")]
+fn show(report: &str) {
+    print!("{report}");
 }
 
 /// The body's closure is `crate::path::to::test::{{closure}}`. (The thread has the test's name only when libtest runs

@@ -26,6 +26,42 @@ pub struct SoundCard {
 #[derive(Debug)]
 pub struct Heard(Vec<f32>);
 
+/// What is plugged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What a test listens to.
+    Loudspeaker,
+    /// What it speaks into.
+    Microphone,
+}
+
+impl Part {
+    const fn sink(self) -> &'static str {
+        match self {
+            Self::Loudspeaker => "speaker",
+            Self::Microphone => "micfeed",
+        }
+    }
+
+    const fn module(self) -> [&'static str; 5] {
+        match self {
+            Self::Loudspeaker => {
+                ["module-null-sink", "sink_name=speaker", "rate=48000", "channels=2", "format=float32le"]
+            }
+            Self::Microphone => {
+                ["module-null-sink", "sink_name=micfeed", "rate=48000", "channels=1", "format=float32le"]
+            }
+        }
+    }
+
+    const fn make_default(self) -> [&'static str; 2] {
+        match self {
+            Self::Loudspeaker => ["set-default-sink", "speaker"],
+            Self::Microphone => ["set-default-source", "micfeed.monitor"],
+        }
+    }
+}
+
 impl SoundCard {
     /// Plugs one in.
     ///
@@ -35,15 +71,12 @@ impl SoundCard {
     pub fn plug_in() -> Self {
         let mut card =
             Self { dir: tempfile::tempdir().expect("a temporary directory"), processes: Vec::with_capacity(4) };
-        let sink = |name, channels| {
-            format!("load-module module-null-sink sink_name={name} rate={RATE} channels={channels} format=float32le\n")
-        };
+        let part = |part: Part| format!("load-module {}\n{}\n", part.module().join(" "), part.make_default().join(" "));
         let script = format!(
-            "load-module module-native-protocol-unix socket={} auth-anonymous=1\n{}{}\
-             set-default-sink speaker\nset-default-source micfeed.monitor\n",
+            "load-module module-native-protocol-unix socket={} auth-anonymous=1\n{}{}",
             card.path("native"),
-            sink("speaker", 2),
-            sink("micfeed", 1)
+            part(Part::Loudspeaker),
+            part(Part::Microphone)
         );
         fs::write(card.path("default.pa"), script).expect("a script for pulseaudio");
         fs::create_dir(card.path("run")).expect("a runtime directory");
@@ -58,11 +91,41 @@ impl SoundCard {
             .env("PULSE_STATE_PATH", card.dir.path());
         card.start(server);
         card.wait_until_it_answers();
-        // A null sink that nobody plays on runs in blocks of 2 s.
-        for sink in ["speaker", "micfeed"] {
-            card.play(sink, Path::new("/dev/zero"));
+        for part in [Part::Loudspeaker, Part::Microphone] {
+            card.keep_awake(part);
         }
         card
+    }
+
+    /// A null sink that nobody plays on runs in blocks of 2 s.
+    fn keep_awake(&mut self, part: Part) {
+        self.play(part.sink(), Path::new("/dev/zero"));
+    }
+
+    /// Pulls the plug of a part, while the sound server goes on.
+    ///
+    /// # Panics
+    /// When it is not plugged in.
+    pub fn unplug(&mut self, part: Part) {
+        let modules = self.pactl(&["list", "short", "modules"]);
+        let ours = modules.lines().find(|line| line.contains(&format!("sink_name={} ", part.sink())));
+        let number = ours.and_then(|line| line.split_whitespace().next());
+        self.pactl(&["unload-module", number.expect("it is plugged in")]);
+    }
+
+    /// Plugs a part in again, as the one that is used by default.
+    pub fn plug_in_again(&mut self, part: Part) {
+        self.pactl(&[&["load-module"], part.module().as_slice()].concat());
+        self.keep_awake(part);
+        self.pactl(&part.make_default());
+    }
+
+    fn pactl(&self, arguments: &[&str]) -> String {
+        let mut pactl = Command::new("pactl");
+        let output = pactl.args(arguments).env("PULSE_SERVER", self.server()).env("HOME", self.dir.path()).output();
+        let output = output.expect("pactl runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// The value of `PULSE_SERVER` for who uses the card.

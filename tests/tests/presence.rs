@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use parlor_tests::{Lan, Peer, SOON, in_lab, now};
+use parlor_tests::{Host, Lan, Peer, SOON, in_lab, now, unix_ms};
+use serde_json::json;
 
 fn sees(peer: &mut Peer, other: &Peer) {
     peer.expect_where("peer_online", SOON, |event| event["peer"] == other.id());
@@ -55,6 +56,113 @@ fn whoever_crashes_is_gone_within_seconds() {
         bob.crash();
         sees_gone(&mut ann, bob.id(), "lost");
         assert!(died.elapsed() < Duration::from_secs(5), "{:?}", died.elapsed());
+    });
+}
+
+#[test]
+fn whoever_crashes_right_after_joining_is_gone_as_soon() {
+    in_lab(|| {
+        let lan = Lan::new(3);
+        let mut ann = Peer::named("Ann").without_media().start(&lan[0]);
+        // Passes on what Bob has announced, also when he is dead.
+        let mut carl = Peer::named("Carl").without_media().start(&lan[2]);
+        sees(&mut ann, &carl);
+        let mut worst = Duration::ZERO;
+        for after_ms in [0, 20, 50, 100, 150, 200, 300, 400, 500, 0, 50, 100] {
+            let mut bob = Peer::named("Bob").without_media().start(&lan[1]);
+            std::thread::sleep(Duration::from_millis(after_ms));
+            let died_ms = unix_ms();
+            bob.crash();
+            for other in [&mut ann, &mut carl] {
+                // Who was never seen need not go.
+                let is_bob = |event: &parlor_tests::Event| event["peer"] == bob.id();
+                if other.next_where("peer_online", Duration::from_millis(2500), is_bob).is_some() {
+                    let gone = other.expect_where("peer_offline", SOON, is_bob);
+                    let took = gone["t_ms"].as_u64().map_or(0, |gone_ms| gone_ms.saturating_sub(died_ms));
+                    worst = worst.max(Duration::from_millis(took));
+                }
+            }
+        }
+        say(&format!("the slowest was gone after {worst:?}"));
+        // Within two seconds, and half a second for machines that are busy with other things.
+        assert!(worst < Duration::from_millis(2500), "{worst:?}");
+        for other in [&mut ann, &mut carl] {
+            // Each other, and every Bob once at most.
+            let came = other.so_far("peer_online").len();
+            assert_eq!(came, other.so_far("peer_offline").len() + 1, "{} lists the dead", other.name());
+        }
+    });
+}
+
+#[expect(clippy::print_stdout, reason = "figures for who wants them")]
+fn say(figure: &str) {
+    println!("{figure}");
+}
+
+/// Plugs the last host of one network into another one too.
+fn on_both(first: &mut Lan, second: &Lan) -> Host {
+    let mut host = first.take_last();
+    second.plug_in(&mut host);
+    host
+}
+
+#[test]
+fn who_is_on_two_networks_is_seen_once_on_each_and_called_from_both() {
+    in_lab(|| {
+        let (mut first, second) = (Lan::new(2), Lan::new(1));
+        let both = on_both(&mut first, &second);
+        let mut ann = Peer::named("Ann").start(&first[0]);
+        let mut carl = Peer::named("Carl").start(&second[0]);
+        let mut bob = Peer::named("Bob").accepting().start(&both);
+        sees(&mut bob, &ann);
+        sees(&mut bob, &carl);
+        for caller in [&mut ann, &mut carl] {
+            sees(caller, &bob);
+            for starts_there in [false, true] {
+                if starts_there {
+                    bob.call(caller);
+                    caller.expect_where("ringing", SOON, |event| event["incoming"] == true);
+                    caller.tell(&json!({ "do": "accept" }));
+                } else {
+                    caller.call(&bob);
+                }
+                let call = caller.expect("connected", SOON);
+                caller.expect_of(&call, "first_video_frame", SOON);
+                bob.expect_of(&call, "first_video_frame", SOON);
+                caller.tell(&json!({ "do": "hangup" }));
+                bob.expect_of(&call, "ended", SOON);
+            }
+        }
+        // When one cable is pulled, the others are still there.
+        both.cut_one(0);
+        sees_gone(&mut ann, bob.id(), "lost");
+        sees_gone(&mut bob, ann.id(), "lost");
+        carl.call(&bob);
+        carl.expect("connected", SOON);
+        // Nobody was listed twice, nor are those who can't be reached.
+        for (peer, others) in [(&mut ann, 1), (&mut carl, 1), (&mut bob, 2)] {
+            assert_eq!(peer.so_far("peer_online").len(), others, "{}", peer.name());
+        }
+        assert!(carl.so_far("peer_offline").is_empty());
+    });
+}
+
+#[test]
+fn on_a_network_without_ipv4_people_see_each_other_and_it_rings() {
+    in_lab(|| {
+        let lan = Lan::without_ipv4(3);
+        let mut ann = Peer::named("Ann").without_media().start(&lan[0]);
+        let mut bob = Peer::named("Bob").without_media().start(&lan[1]);
+        let mut carl = Peer::named("Carl").without_media().start(&lan[2]);
+        for other in [&mut ann, &mut carl] {
+            sees(other, &bob);
+            sees(&mut bob, other);
+            other.call(&bob);
+            bob.expect_where("ringing", SOON, |event| event["peer"] == other.id());
+            other.tell(&json!({ "do": "hangup" }));
+            bob.expect("ended", SOON);
+        }
+        assert_eq!(bob.so_far("peer_online").len(), 2);
     });
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parlor_tests::{Lan, Peer, SOON, SoundCard, in_lab};
+use parlor_tests::{Lan, Part, Peer, SOON, SoundCard, in_lab, now};
 use serde_json::json;
 
 const ANNS_PITCH: f32 = 450.0;
@@ -67,5 +67,84 @@ fn a_sound_server_that_dies_does_not_end_the_call() {
         ann.tell(&json!({ "do": "hangup" }));
         ann.expect_of(&call, "devices_closed", SOON);
         bob.expect_of(&call, "devices_closed", SOON);
+    });
+}
+
+/// Uses the processor for a call, and no more: a loop that never waits would use all of one.
+fn does_not_spin(peer: &Peer, during: Duration) {
+    let (before, since) = (peer.usage().cpu_s, now());
+    std::thread::sleep(during);
+    let share = (peer.usage().cpu_s - before) / since.elapsed().as_secs_f64();
+    assert!(share < 0.6, "{} uses {share} of a processor", peer.name());
+}
+
+/// Waits until somebody's loudspeaker gives this pitch.
+fn sounds(card: &SoundCard, pitch: f32) {
+    let deadline = now() + SOON;
+    loop {
+        let heard = card.listen(Duration::from_millis(500));
+        if heard.level() > 0.05 && heard.share_of(pitch) > 0.5 {
+            return;
+        }
+        assert!(now() < deadline, "level {}, of which the pitch has {}", heard.level(), heard.share_of(pitch));
+    }
+}
+
+#[test]
+fn a_microphone_that_is_unplugged_is_missed_once_and_comes_back() {
+    in_lab(|| {
+        let lan = Lan::new(2);
+        let (mut anns, bobs) = (SoundCard::plug_in(), SoundCard::plug_in());
+        let mut ann = with_card("Ann", &anns).start(&lan[0]);
+        let mut bob = with_card("Bob", &bobs).accepting().start(&lan[1]);
+        ann.expect("peer_online", SOON);
+        ann.tell(&json!({ "do": "call", "peer": bob.id(), "kind": "audio" }));
+        let call = ann.expect("connected", SOON);
+        bob.expect_of(&call, "first_audio", SOON);
+        anns.hum(ANNS_PITCH);
+        sounds(&bobs, ANNS_PITCH);
+
+        anns.unplug(Part::Microphone);
+        let missed = ann.expect("device", SOON);
+        assert_eq!(missed["device"], "microphone", "{missed}");
+        does_not_spin(&ann, Duration::from_secs(5));
+        let silence = bobs.listen(Duration::from_secs(1));
+        assert!(silence.level() < 0.01, "without a microphone Bob hears {}", silence.level());
+
+        anns.plug_in_again(Part::Microphone);
+        anns.hum(ANNS_PITCH);
+        sounds(&bobs, ANNS_PITCH);
+        assert_eq!(ann.so_far("device"), [missed], "said once");
+        assert!(ann.so_far("ended").is_empty() && bob.so_far("ended").is_empty());
+        ann.tell(&json!({ "do": "hangup" }));
+        ann.expect_of(&call, "devices_closed", SOON);
+    });
+}
+
+#[test]
+fn a_loudspeaker_that_is_unplugged_is_missed_once_and_comes_back() {
+    in_lab(|| {
+        let lan = Lan::new(2);
+        let (mut anns, mut bobs) = (SoundCard::plug_in(), SoundCard::plug_in());
+        let mut ann = with_card("Ann", &anns).start(&lan[0]);
+        let mut bob = with_card("Bob", &bobs).accepting().start(&lan[1]);
+        ann.expect("peer_online", SOON);
+        ann.tell(&json!({ "do": "call", "peer": bob.id(), "kind": "audio" }));
+        let call = ann.expect("connected", SOON);
+        bobs.hum(BOBS_PITCH);
+        sounds(&anns, BOBS_PITCH);
+
+        anns.unplug(Part::Loudspeaker);
+        let missed = ann.expect("device", SOON);
+        assert_eq!(missed["device"], "speaker", "{missed}");
+        does_not_spin(&ann, Duration::from_secs(5));
+
+        anns.plug_in_again(Part::Loudspeaker);
+        bobs.hum(BOBS_PITCH);
+        sounds(&anns, BOBS_PITCH);
+        assert_eq!(ann.so_far("device"), [missed], "said once");
+        assert!(ann.so_far("ended").is_empty() && bob.so_far("ended").is_empty());
+        ann.tell(&json!({ "do": "hangup" }));
+        ann.expect_of(&call, "devices_closed", SOON);
     });
 }

@@ -183,8 +183,9 @@ where
         loop {
             let wait = match self.open_device() {
                 Ok(held) => {
-                    told = false;
                     let verdict = self.watch(&held);
+                    // One that opens and then gives nothing has not worked: it would be told of every second.
+                    told &= held.pulse.0.load(Ordering::Relaxed) == 0;
                     dispose(held);
                     match verdict {
                         ControlFlow::Break(()) => return,

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use libp2p::{PeerId, gossipsub, identity::Keypair, mdns, swarm::behaviour::toggle::Toggle};
 
-use crate::{Error, presence::MAX_ANNOUNCEMENT_BYTES};
+use crate::Error;
 
 /// How long an address lives without being confirmed, and how often confirmation is asked for.
 const RECORD_LIFE: Duration = Duration::from_secs(90);
 const QUERY_INTERVAL: Duration = Duration::from_secs(20);
+
+/// The longest frame of gossip. Not what limits an announcement: gossipsub takes whatever has come in at once for one
+/// frame when it compares, and closes the stream if that is more. It reads 8 KiB at a time, after part of a frame.
+const MAX_TRANSMIT_BYTES: usize = 16 * 1024;
 
 /// Where announcements are published.
 const TOPIC: &str = "/parlor/presence/1";
@@ -39,8 +43,7 @@ pub(crate) fn gossip(keypair: &Keypair, wanted: bool) -> Result<Toggle<gossipsub
     let config = gossipsub::ConfigBuilder::default()
         .validation_mode(gossipsub::ValidationMode::Strict)
         .validate_messages()
-        // Room for the author, the signature and the topic.
-        .max_transmit_size(MAX_ANNOUNCEMENT_BYTES + 1024)
+        .max_transmit_size(MAX_TRANSMIT_BYTES)
         .connection_handler_queue_len(64)
         .build()
         .map_err(|error| set_up(&error))?;

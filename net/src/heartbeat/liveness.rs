@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_on_which_nobody_ever_speaks_is_closed_after_five_seconds() {
+    fn a_connection_on_which_nobody_ever_speaks_is_closed_after_two_seconds() {
         let start = Instant::now();
         assert_eq!(time_to_die(&mut Liveness::new(start), start), FIRST_FRAME_WITHIN);
     }
