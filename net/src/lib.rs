@@ -17,6 +17,8 @@ mod event_loop;
 mod heartbeat;
 pub mod identity;
 mod link_local;
+#[cfg(feature = "node")]
+pub mod node;
 mod outbox;
 mod presence;
 pub mod signalling;

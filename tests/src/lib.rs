@@ -19,6 +19,8 @@
 
 mod binary;
 pub mod clip;
+
+pub mod directory;
 mod internet;
 mod lan;
 mod peer;
