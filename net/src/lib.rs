@@ -19,6 +19,8 @@ mod heartbeat;
 pub mod identity;
 mod link_local;
 mod network_watch;
+#[cfg(feature = "node")]
+pub mod node;
 mod outbox;
 mod presence;
 pub mod signalling;

@@ -14,6 +14,9 @@ use futures::{AsyncRead, AsyncWrite};
 /// How much is read from a stream at a time.
 const READ_CHUNK_BYTES: usize = 4096;
 
+/// What an empty buffer keeps: a node has ten thousand streams, most of them idle.
+const IDLE_BYTES: usize = 256;
+
 /// A stream that ended otherwise than by its end.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WireError {
@@ -75,6 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
             self.needs_flush = true;
         }
         self.write.clear();
+        self.write.shrink_to(IDLE_BYTES);
         self.written = 0;
         if self.needs_flush {
             ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
@@ -96,6 +100,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
                 Ok(Some((header, length))) => {
                     let frame = self.read[header..header + length].to_vec();
                     self.read.drain(..header + length);
+                    if self.read.is_empty() {
+                        self.read.shrink_to(IDLE_BYTES);
+                    }
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Ok(None) => {}

@@ -19,6 +19,7 @@
 
 mod binary;
 pub mod clip;
+pub mod directory;
 mod lan;
 mod peer;
 mod sandbox;

@@ -11,8 +11,8 @@ pub(crate) const PROTOCOL: StreamProtocol = StreamProtocol::new("/parlor/directo
 /// The version inside the protocol that is spoken here. A node answers another one with [`Refusal::UnknownVersion`].
 pub(crate) const VERSION: u32 = 1;
 
-/// The longest frame from a client, in bytes. A longer one ends the stream.
-pub(crate) const MAX_REQUEST_BYTES: usize = 16 * 1024;
+/// The longest frame from a client, in bytes: a thousand people to hide from. A longer one ends the stream.
+pub(crate) const MAX_REQUEST_BYTES: usize = 64 * 1024;
 
 /// The longest frame from a node, in bytes: lists are paged. A longer one ends the stream.
 pub(crate) const MAX_PUSH_BYTES: usize = 64 * 1024;

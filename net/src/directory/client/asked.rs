@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How many people one request names, so that it fits into a frame: an id takes at most 55 bytes there.
-const PEOPLE_PER_REQUEST: usize = 250;
+const PEOPLE_PER_REQUEST: usize = 1000;
 
 /// What is to hold at a node.
 pub(super) struct Wish<'a> {
@@ -32,22 +32,20 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    /// What to ask so that the wish comes true. Whom we hide from comes before where we are listed.
+    /// What to ask so that the wish comes true. Whom we hide from comes first, before they could be told of us.
     pub(super) fn bring_up_to(&mut self, wish: &Wish<'_>) -> Vec<Request> {
         let Wish { local, node, card, circle, duty } = wish;
         let mut requests = Vec::new();
         let card_changed = self.card.as_ref() != Some(card);
-        // One frame replaces the list: whoever does not fit is still refused when they connect.
         let hidden: Vec<PeerId> = circle.blocked.iter().take(PEOPLE_PER_REQUEST).copied().collect();
-        let hide = (self.hidden != hidden).then(|| Request::Hide { from: hidden.clone() });
-        self.hidden = hidden;
-        let hello = card_changed.then(|| Request::Hello { v: VERSION, card: (*card).clone() });
-        if self.card.is_none() {
-            requests.extend(hello.into_iter().chain(hide));
-        } else {
-            requests.extend(hide.into_iter().chain(hello));
+        if self.hidden != hidden {
+            requests.push(Request::Hide { from: hidden.clone() });
+            self.hidden = hidden;
         }
-        self.card = Some((*card).clone());
+        if card_changed {
+            requests.push(Request::Hello { v: VERSION, card: (*card).clone() });
+            self.card = Some((*card).clone());
+        }
 
         let mut places = BTreeMap::new();
         if circle.lobby && duty.home {
@@ -110,8 +108,9 @@ impl Asked {
         }
     }
 
-    /// The node has not granted something, it does not say which: ask for all places, or all people, again.
+    /// The node has not granted something, it does not say what: ask for all again.
     pub(super) fn forget(&mut self) {
+        self.card = None;
         self.places.clear();
         self.watched.clear();
         self.hidden.clear();
@@ -152,10 +151,10 @@ mod tests {
             let bytes = serde_json::to_vec(request).unwrap().len();
             assert!(bytes <= MAX_REQUEST_BYTES, "{bytes}");
         }
-        assert!(matches!(requests[..2], [Request::Hello { .. }, Request::Hide { .. }]));
+        assert!(matches!(requests[..2], [Request::Hide { .. }, Request::Hello { .. }]));
         let count = |wanted: fn(&Request) -> bool| requests.iter().filter(|request| wanted(request)).count();
         assert_eq!(count(|r| matches!(r, Request::Join { .. })), 4);
-        assert_eq!(count(|r| matches!(r, Request::Watch { .. })), 4);
+        assert_eq!(count(|r| matches!(r, Request::Watch { .. })), 1);
         assert!(
             asked.bring_up_to(&Wish { local, node, card: &card_1, circle: &circle, duty: &duty }).is_empty(),
             "nothing changed"
@@ -172,7 +171,7 @@ mod tests {
         let last = asked.bring_up_to(&Wish { local, node, card: &card_2, circle: &circle, duty: &less });
         assert_eq!(last[0], Request::Hide { from: Vec::new() });
         assert_eq!(last.iter().filter(|r| matches!(r, Request::Leave { .. })).count(), 4);
-        assert_eq!(last.iter().filter(|r| matches!(r, Request::Unwatch { .. })).count(), 4);
-        assert_eq!(last.len(), 9);
+        assert_eq!(last.iter().filter(|r| matches!(r, Request::Unwatch { .. })).count(), 1);
+        assert_eq!(last.len(), 6);
     }
 }

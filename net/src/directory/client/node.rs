@@ -138,7 +138,6 @@ struct Stream {
 
 #[derive(Debug)]
 struct List {
-    answers: u32,
     pages: u32,
     until: Instant,
 }
@@ -425,11 +424,10 @@ impl Node {
             if list.pages > MAX_PAGES {
                 return self.end(cx, End::Shunned("a list without an end".into()));
             }
+            // A push that crosses the request looks like the end of the list, too: then those fade who are not shown
+            // again within the grace, which is long enough.
             if !more {
-                list.answers -= 1;
-                if list.answers == 0 {
-                    stream.lists.remove(&scope);
-                }
+                stream.lists.remove(&scope);
                 self.fade_if_due(cx);
             }
         }
@@ -655,9 +653,7 @@ impl Node {
                 | Request::Bye {}
                 | Request::Unknown => continue,
             };
-            let list = stream.lists.entry(scope).or_insert(List { answers: 0, pages: 0, until: cx.now });
-            list.answers += 1;
-            list.until = cx.now + ANSWER_WITHIN;
+            stream.lists.insert(scope, List { pages: 0, until: cx.now + ANSWER_WITHIN });
         }
         let asked = &stream.asked;
         let gone = known.take_unasked(|found, peer| asked.covers(found) && asked.is_about(found, peer));

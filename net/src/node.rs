@@ -1,0 +1,164 @@
+//! The rendezvous node: people find each other through it, and it relays where they can't connect directly.
+//!
+//! [`spawn`] runs one on the current tokio runtime; the program `parlor-node` does nothing else.
+
+mod address;
+mod address_limits;
+mod behaviour;
+mod directory_server;
+mod event_loop;
+mod registry;
+
+use std::{sync::Arc, time::Duration};
+
+use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::event_loop::{Command, EventLoop};
+use crate::Error;
+
+/// What [`spawn`] needs to know.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// The key that the node is known by.
+    pub keypair: Keypair,
+    /// Where to listen.
+    pub listen: Vec<Multiaddr>,
+    /// Other nodes that clients are told of, each with `/p2p/<id>`.
+    pub nodes: Vec<Multiaddr>,
+    /// How often clients are to say that they are there. Who misses three is gone.
+    pub beat: Duration,
+    /// How much the node takes on.
+    pub limits: NodeLimits,
+}
+
+impl NodeConfig {
+    /// What `parlor-node` does without any flag, except that it is known by this key.
+    pub fn new(keypair: Keypair) -> Self {
+        Self {
+            keypair,
+            listen: listen_addresses(DEFAULT_PORT),
+            nodes: Vec::new(),
+            beat: Duration::from_secs(5),
+            limits: NodeLimits::default(),
+        }
+    }
+}
+
+/// The port of `parlor-node`, TCP and UDP.
+pub const DEFAULT_PORT: u16 = 4001;
+
+/// Every interface, IPv4 and IPv6, TCP and QUIC.
+pub fn listen_addresses(port: u16) -> Vec<Multiaddr> {
+    [
+        format!("/ip4/0.0.0.0/tcp/{port}"),
+        format!("/ip4/0.0.0.0/udp/{port}/quic-v1"),
+        format!("/ip6/::/tcp/{port}"),
+        format!("/ip6/::/udp/{port}/quic-v1"),
+    ]
+    .iter()
+    .map(|address| address.parse().expect("a well-formed address"))
+    .collect()
+}
+
+/// How much a node takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeLimits {
+    /// People online at a time, and relay reservations.
+    pub users: u32,
+    /// Connections at a time.
+    pub connections: u32,
+    /// Connections at a time from one IPv4 address, or one IPv6 /64.
+    pub connections_per_address: u32,
+    /// People in the lobby, or in one room.
+    pub place_members: u32,
+    /// Relayed signalling connections at a time.
+    pub circuits: u32,
+}
+
+impl Default for NodeLimits {
+    fn default() -> Self {
+        Self { users: 10_000, connections: 12_000, connections_per_address: 256, place_members: 1000, circuits: 1000 }
+    }
+}
+
+/// How a node is doing. Counters begin with its start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NodeStats {
+    /// Connections now.
+    pub connections: u64,
+    /// Directory streams now.
+    pub clients: u64,
+    /// People online now.
+    pub users: u64,
+    /// Places with somebody in them, now.
+    pub places: u64,
+    /// Watches of all together, now.
+    pub watches: u64,
+    /// People who came online.
+    pub sign_ons: u64,
+    /// People who left on purpose.
+    pub left: u64,
+    /// People who were lost.
+    pub lost: u64,
+    /// Requests that were refused.
+    pub refused: u64,
+    /// Frames given to clients.
+    pub frames: u64,
+    /// Clients that were let go since they did not read.
+    pub slow: u64,
+    /// Relay reservations.
+    pub reservations: u64,
+    /// Relayed signalling connections.
+    pub circuits: u64,
+}
+
+/// Starts a node on the current tokio runtime, and comes back when it listens.
+///
+/// # Panics
+///
+/// Outside of a tokio runtime.
+pub async fn spawn(config: NodeConfig) -> Result<NodeHandle, Error> {
+    let (commands, receiver) = mpsc::channel(1);
+    let (publish, stats) = watch::channel(NodeStats::default());
+    let peer = config.keypair.public().to_peer_id();
+    let (event_loop, addresses) = EventLoop::new(&config, receiver, publish).await?;
+    tokio::spawn(event_loop.run());
+    let addresses: Arc<[Multiaddr]> = addresses.into_iter().map(|address| address.with(Protocol::P2p(peer))).collect();
+    Ok(NodeHandle { commands, peer, addresses, stats })
+}
+
+/// A running node. It stops when [`NodeHandle::shutdown`] is called or the last clone is dropped.
+#[derive(Clone, Debug)]
+pub struct NodeHandle {
+    commands: mpsc::Sender<Command>,
+    peer: PeerId,
+    addresses: Arc<[Multiaddr]>,
+    stats: watch::Receiver<NodeStats>,
+}
+
+impl NodeHandle {
+    /// Who it is.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// Where it listens, with `/p2p/<id>`.
+    pub fn addresses(&self) -> &[Multiaddr] {
+        &self.addresses
+    }
+
+    /// How it is doing, once a second.
+    pub fn stats(&self) -> watch::Receiver<NodeStats> {
+        self.stats.clone()
+    }
+
+    /// Tells everybody to go elsewhere, and stops.
+    pub async fn shutdown(self) {
+        let (done, stopped) = oneshot::channel();
+        if self.commands.send(Command::Shutdown { done }).await.is_ok() {
+            // An error means that it has stopped already.
+            let _ = stopped.await;
+        }
+    }
+}

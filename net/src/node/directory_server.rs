@@ -1,0 +1,171 @@
+//! The node's side of `/parlor/directory/1`: drives the [`Registry`] with the swarm's streams and time.
+
+mod handler;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+    time::Instant,
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    swarm::{
+        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
+        THandlerInEvent, THandlerOutEvent, ToSwarm,
+    },
+};
+use tokio::time::Sleep;
+
+use self::handler::{Command, Handler, Report};
+use super::registry::{ClientId, Effect, Registry};
+use crate::directory::Push;
+
+/// Somebody wants access to TURN. Answer with [`Behaviour::tell`].
+#[derive(Debug)]
+pub(super) struct TurnWanted {
+    pub(super) client: ClientId,
+    pub(super) peer: PeerId,
+}
+
+/// See the module. Its queue holds what the swarm has not fetched yet: for each client one batch and one ending.
+pub(super) struct Behaviour {
+    registry: Registry,
+    /// Wakes us at `alarm_at`.
+    alarm: Pin<Box<Sleep>>,
+    alarm_at: Option<Instant>,
+    queue: VecDeque<ToSwarm<TurnWanted, Command>>,
+    /// The number of the newest stream of each connection that has one.
+    streams: HashMap<ConnectionId, u32>,
+    waker: Option<Waker>,
+}
+
+impl Behaviour {
+    /// Must be called on a tokio runtime: has a timer.
+    pub(super) fn new(registry: Registry) -> Self {
+        Self {
+            registry,
+            alarm: Box::pin(tokio::time::sleep_until(tokio::time::Instant::now())),
+            alarm_at: None,
+            queue: VecDeque::new(),
+            streams: HashMap::new(),
+            waker: None,
+        }
+    }
+
+    pub(super) fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    pub(super) fn tell(&mut self, client: ClientId, push: &Push) {
+        self.registry.tell(client, push);
+        self.wake();
+    }
+
+    /// Tells everybody that the node stops.
+    pub(super) fn shut_down(&mut self) {
+        self.registry.shut_down();
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn carry_out(&mut self, effect: Effect) {
+        let (client, event) = match effect {
+            Effect::Write { client, frames } => (client, Command::Write { number: client.number, frames }),
+            Effect::Close { client } => (client, Command::Close { number: client.number }),
+            Effect::GrantTurn { client, peer } => {
+                return self.queue.push_back(ToSwarm::GenerateEvent(TurnWanted { client, peer }));
+            }
+        };
+        // The peer is not looked at where a connection is named.
+        self.queue.push_back(ToSwarm::NotifyHandler {
+            peer_id: client.peer,
+            handler: NotifyHandler::One(client.connection),
+            event,
+        });
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = TurnWanted;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Handler::new(remote.clone()))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        remote: &Multiaddr,
+        _: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Handler::new(remote.clone()))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        if let FromSwarm::ConnectionClosed(ConnectionClosed { peer_id: peer, connection_id: connection, .. }) = event
+            && let Some(number) = self.streams.remove(&connection)
+        {
+            self.registry.disconnected(now(), ClientId { peer, connection, number });
+        }
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, report: THandlerOutEvent<Self>) {
+        let client = |number| ClientId { peer, connection, number };
+        match report {
+            Report::Opened { number, observed } => {
+                self.streams.insert(connection, number);
+                self.registry.connected(now(), client(number), observed);
+            }
+            Report::Received { number, request } => self.registry.handle(now(), client(number), request),
+            Report::Drained { number } => self.registry.drained(client(number)),
+            Report::Ended { number } => self.registry.disconnected(now(), client(number)),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        loop {
+            if let Some(event) = self.queue.pop_front() {
+                return Poll::Ready(event);
+            }
+            if let Some(effect) = self.registry.poll_effect() {
+                self.carry_out(effect);
+                continue;
+            }
+            let wanted = self.registry.poll_timeout();
+            if self.alarm_at != Some(wanted) {
+                self.alarm.as_mut().reset(wanted.into());
+                self.alarm_at = Some(wanted);
+            }
+            if self.alarm.as_mut().poll(cx).is_ready() {
+                self.alarm_at = None;
+                self.registry.handle_timeout(now());
+                continue;
+            }
+            self.waker = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+    }
+}
+
+/// The runtime's clock, which tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,246 @@
+//! Owns the node's swarm: commands and its events in, figures out.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, Swarm, SwarmBuilder, core::transport::ListenerId, multiaddr::Protocol, noise, swarm::SwarmEvent, tcp,
+    yamux,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{
+    NodeConfig, NodeStats,
+    behaviour::{Behaviour, BehaviourEvent},
+    directory_server::TurnWanted,
+    registry::{Registry, Terms},
+};
+use crate::{
+    Error,
+    directory::{Limits, Push, Refusal},
+};
+
+/// Of QUIC connections, whose end nobody tells: clients choose less, and send keep-alives accordingly.
+const QUIC_IDLE_TIMEOUT_MS: u32 = 15_000;
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How long a connection without a directory stream, a reservation or a circuit is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long listening may take to begin.
+const LISTEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long farewells may take.
+const FAREWELL: Duration = Duration::from_millis(800);
+
+/// How often figures are published.
+const PUBLISH_EVERY: Duration = Duration::from_secs(1);
+
+/// From the handle.
+#[derive(Debug)]
+pub(super) enum Command {
+    Shutdown { done: oneshot::Sender<()> },
+}
+
+/// The node's one task.
+pub(super) struct EventLoop {
+    swarm: Swarm<Behaviour>,
+    commands: mpsc::Receiver<Command>,
+    stats: watch::Sender<NodeStats>,
+    connections: u64,
+    circuits: u64,
+    reservations: u64,
+}
+
+impl EventLoop {
+    /// Builds the swarm and begins to listen. Must be called on a tokio runtime.
+    pub(super) async fn new(
+        config: &NodeConfig,
+        commands: mpsc::Receiver<Command>,
+        stats: watch::Sender<NodeStats>,
+    ) -> Result<(Self, Vec<Multiaddr>), Error> {
+        let registry = Registry::new(now(), terms(config));
+        let behaviour = Behaviour::new(&config.keypair, &config.limits, registry);
+        let mut swarm = build_swarm(config, behaviour)?;
+        let addresses = listen(&mut swarm, config).await?;
+        for address in &addresses {
+            swarm.add_external_address(address.clone());
+        }
+        Ok((Self { swarm, commands, stats, connections: 0, circuits: 0, reservations: 0 }, addresses))
+    }
+
+    /// Runs until told to stop, or until nobody can tell it anything any more.
+    pub(super) async fn run(mut self) {
+        let mut publish = tokio::time::interval(PUBLISH_EVERY);
+        let done = loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                command = self.commands.recv() => match command {
+                    Some(Command::Shutdown { done }) => break Some(done),
+                    None => break None,
+                },
+                _ = publish.tick() => self.publish(),
+            }
+        };
+        self.say_farewell().await;
+        // Sockets are closed when this returns.
+        drop(self.swarm);
+        if let Some(done) = done {
+            // Whoever asked may have stopped waiting.
+            let _ = done.send(());
+        }
+    }
+
+    fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        match event {
+            SwarmEvent::Behaviour(BehaviourEvent::Directory(wanted)) => self.on_turn_wanted(&wanted),
+            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => self.on_relay(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(_)) => {}
+            SwarmEvent::ConnectionEstablished { .. } => self.connections += 1,
+            SwarmEvent::ConnectionClosed { cause, .. } => {
+                tracing::trace!(?cause, "disconnected");
+                self.connections = self.connections.saturating_sub(1);
+            }
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                tracing::debug!(%error, "a connection was not accepted");
+            }
+            SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "trouble while listening"),
+            SwarmEvent::ListenerClosed { reason, .. } => tracing::warn!(?reason, "no longer listening"),
+            SwarmEvent::NewListenAddr { address, .. } => tracing::debug!(%address, "listening on one address more"),
+            event => tracing::trace!(?event, "swarm"),
+        }
+    }
+
+    fn on_turn_wanted(&mut self, wanted: &TurnWanted) {
+        let answer = Push::Refused { request: "turn".into(), why: Refusal::NotOffered };
+        self.swarm.behaviour_mut().directory.tell(wanted.client, &answer);
+    }
+
+    fn on_relay(&mut self, event: &libp2p::relay::Event) {
+        use libp2p::relay::Event as Relay;
+        match event {
+            Relay::ReservationReqAccepted { renewed: false, .. } => self.reservations += 1,
+            Relay::CircuitReqAccepted { .. } => self.circuits += 1,
+            event => tracing::trace!(?event, "relay"),
+        }
+    }
+
+    fn publish(&mut self) {
+        let registry = self.swarm.behaviour().directory.registry();
+        let (census, tally) = (registry.census(), registry.tally());
+        self.stats.send_replace(NodeStats {
+            connections: self.connections,
+            clients: census.clients as u64,
+            users: census.users as u64,
+            places: census.places as u64,
+            watches: census.watches as u64,
+            sign_ons: tally.sign_ons,
+            left: tally.left,
+            lost: tally.lost,
+            refused: tally.refused,
+            frames: tally.frames,
+            slow: tally.slow,
+            reservations: self.reservations,
+            circuits: self.circuits,
+        });
+    }
+
+    /// Tells everybody to go elsewhere, and waits until most have heard it.
+    async fn say_farewell(&mut self) {
+        self.swarm.behaviour_mut().directory.shut_down();
+        let deadline = now() + FAREWELL;
+        while self.swarm.network_info().num_peers() > 0 {
+            match tokio::time::timeout_at(deadline.into(), self.swarm.select_next_some()).await {
+                Ok(event) => self.on_swarm_event(event),
+                Err(_) => break,
+            }
+        }
+    }
+}
+
+fn terms(config: &NodeConfig) -> Terms {
+    let limits = &config.limits;
+    Terms {
+        users: limits.users as usize,
+        place_members: limits.place_members as usize,
+        people: limits.users as usize * 50,
+        per_client: Limits { places: 17, watches: 1000, hidden: 1000 },
+        beat: config.beat,
+        relay: true,
+        turn: false,
+        stun: Vec::new(),
+        nodes: config.nodes.clone(),
+        sign_on_burst: limits.connections_per_address,
+    }
+}
+
+fn build_swarm(config: &NodeConfig, behaviour: Behaviour) -> Result<Swarm<Behaviour>, Error> {
+    let set_up =
+        |part: &'static str| move |error: &dyn std::fmt::Display| Error::SetUp { part, reason: error.to_string() };
+    let swarm = SwarmBuilder::with_existing_identity(config.keypair.clone())
+        .with_tokio()
+        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+        .map_err(|error| set_up("TCP")(&error))?
+        .with_quic_config(|mut quic| {
+            quic.max_idle_timeout = QUIC_IDLE_TIMEOUT_MS;
+            quic.keep_alive_interval = QUIC_KEEP_ALIVE;
+            quic
+        })
+        .with_behaviour(|_| behaviour)
+        .map_err(|error| set_up("the swarm")(&error))?
+        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
+        .build();
+    Ok(swarm)
+}
+
+/// Listens, and gives back where, without `/p2p`.
+async fn listen(swarm: &mut Swarm<Behaviour>, config: &NodeConfig) -> Result<Vec<Multiaddr>, Error> {
+    let failed = |address: &Multiaddr, reason: String| Error::Listen { address: address.clone(), reason };
+    let mut wanted: HashMap<ListenerId, &Multiaddr> = HashMap::new();
+    for address in &config.listen {
+        match swarm.listen_on(address.clone()) {
+            Ok(listener) => {
+                wanted.insert(listener, address);
+            }
+            // A machine without IPv6 is no reason not to serve IPv4.
+            Err(error) if is_unspecified_v6(address) => {
+                tracing::info!(%address, %error, "this machine can't listen here");
+            }
+            Err(error) => return Err(failed(address, error.to_string())),
+        }
+    }
+    let mut waiting: HashSet<ListenerId> = wanted.keys().copied().collect();
+    let mut addresses = Vec::new();
+    let deadline = now() + LISTEN_WITHIN;
+    while !waiting.is_empty() {
+        let Ok(event) = tokio::time::timeout_at(deadline.into(), swarm.select_next_some()).await else { break };
+        match event {
+            SwarmEvent::NewListenAddr { listener_id, address } => {
+                waiting.remove(&listener_id);
+                addresses.push(address);
+            }
+            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
+                if let (Some(address), Err(error)) = (wanted.get(&listener_id), reason) {
+                    return Err(failed(address, error.to_string()));
+                }
+            }
+            event => tracing::trace!(?event, "swarm"),
+        }
+    }
+    if addresses.is_empty() {
+        return Err(Error::SetUp { part: "listening", reason: "no address of this machine can be listened on".into() });
+    }
+    Ok(addresses)
+}
+
+fn is_unspecified_v6(address: &Multiaddr) -> bool {
+    matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
+}
+
+/// The runtime's clock, which tests can pause.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

@@ -1,0 +1,3 @@
+//! Measures the rendezvous node.
+
+fn main() {}
