@@ -7,10 +7,14 @@
 //!
 //! Frames are length-delimited JSON, as in signalling: a person can read them, a browser can speak them.
 
+mod behaviour;
 mod card;
+mod client;
+mod handler;
 mod message;
 mod room;
 
+pub(crate) use self::behaviour::{Behaviour, Outcome};
 pub use self::room::{Room, RoomId};
 #[allow(unused_imports, reason = "the node and the client are being built on these")]
 pub(crate) use self::{

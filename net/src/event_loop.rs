@@ -1,6 +1,7 @@
 //! Owns the swarm: turns commands into its acts, its events into ours, and keeps the pure parts' time.
 
 use std::{
+    collections::{HashMap, HashSet},
     future::poll_fn,
     num::NonZeroU8,
     task::Poll,
@@ -9,7 +10,9 @@ use std::{
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, gossipsub, mdns,
+    Multiaddr, PeerId, Swarm, SwarmBuilder, dns, gossipsub,
+    identity::Keypair,
+    mdns,
     multiaddr::Protocol,
     noise,
     swarm::{
@@ -22,14 +25,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Circle, Config, Error, Event, NodeState, Profile,
-    behaviour::{Behaviour, BehaviourEvent, Lan},
-    discovery::{Dialler, lan},
+    behaviour::{Behaviour, BehaviourEvent, Lan, NearEvent},
+    directory::{self, Card},
+    discovery::{Dialler, Relayed, lan},
+    gate::is_relayed,
     heartbeat::{self, Death, Heard},
     link_local,
+    network_watch::NetworkWatch,
     outbox::{Outbox, Overflow},
-    presence::{Announcement, Book, MAX_ANNOUNCEMENT_BYTES},
+    presence::{Announcement, Book, MAX_ANNOUNCEMENT_BYTES, Rejected},
     signalling::{self, Body},
     token_bucket::TokenBucket,
+    turn_shim::{self, Shims, StreamRequest},
 };
 
 /// How often we announce ourselves when nothing changes.
@@ -73,7 +80,18 @@ pub(crate) struct EventLoop {
     outbox: Outbox,
     book: Book,
     dialler: Dialler,
-    /// Whether we say who we are.
+    relayed: Relayed,
+    /// Attempts to reach people through nodes.
+    relayed_dials: HashMap<ConnectionId, PeerId>,
+    blocked: HashSet<PeerId>,
+    network: NetworkWatch,
+    shims: Shims,
+    /// From the shims.
+    turn_streams: mpsc::Receiver<StreamRequest>,
+    keypair: Keypair,
+    /// What our newest card says.
+    carded: Profile,
+    /// Whether we say on the LAN who we are.
     visible: bool,
     session: u64,
     seq: u64,
@@ -94,9 +112,12 @@ impl EventLoop {
         let session = unix_time_ms();
         let seq = 1;
         let hello = Announcement::new(&config.profile, session, seq, session);
-        let mut swarm = build_swarm(config, &hello)?;
+        let card = Card::sign(&config.keypair, &hello)
+            .map_err(|error| Error::SetUp { part: "the card", reason: error.to_string() })?;
+        let mut swarm = build_swarm(config, &hello, card)?;
         listen(&mut swarm, &config.listen)?;
-        Ok(Self {
+        let (turn_requests, turn_streams) = mpsc::channel(turn_shim::MAX_REQUESTS);
+        let mut event_loop = Self {
             swarm,
             commands,
             profile,
@@ -105,12 +126,22 @@ impl EventLoop {
             outbox: Outbox::default(),
             book: Book::default(),
             dialler: Dialler::default(),
+            relayed: Relayed::default(),
+            relayed_dials: HashMap::new(),
+            blocked: HashSet::new(),
+            network: NetworkWatch::new(now(), session),
+            shims: Shims::new(turn_requests),
+            turn_streams,
+            keypair: config.keypair.clone(),
+            carded: config.profile.clone(),
             visible: config.lan,
             session,
             seq,
             announcements: TokenBucket::new(ANNOUNCEMENT_BURST, ANNOUNCEMENTS_PER_SECOND, now()),
             announce_at: now() + ANNOUNCE_EVERY,
-        })
+        };
+        event_loop.set_circle(config.circle.clone());
+        Ok(event_loop)
     }
 
     /// Runs until told to stop, or until nobody can tell it anything any more.
@@ -119,7 +150,10 @@ impl EventLoop {
         let done = loop {
             self.dial_who_is_due();
             self.announce_if_due();
-            let next = self.dialler.poll_timeout().map_or(self.announce_at, |dial| dial.min(self.announce_at));
+            self.look_at_the_network();
+            let dial = [self.dialler.poll_timeout(), self.relayed.poll_timeout()].into_iter().flatten().min();
+            let next = self.announce_at.min(self.network.poll_timeout());
+            let next = dial.map_or(next, |dial| dial.min(next));
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 command = self.commands.recv() => match command {
@@ -130,11 +164,19 @@ impl EventLoop {
                         self.swarm.behaviour_mut().signalling.close_call(peer, call);
                     }
                     Some(Command::Dial { address }) => self.dial(address),
-                    Some(Command::Reveal { .. }) => {}
+                    // Signalling stays on the relay: DCUtR can't be told for whom it may show our address.
+                    Some(Command::Reveal { peer }) => tracing::debug!(%peer, "may learn our address"),
                     Some(Command::Shutdown { done }) => break Some(done),
                     None => break None,
                 },
                 Ok(()) = self.profile.changed() => self.announce_at = now(),
+                Ok(()) = self.circle.changed() => {
+                    let circle = self.circle.borrow_and_update().clone();
+                    self.set_circle(circle);
+                }
+                Some(StreamRequest { node, reply }) = self.turn_streams.recv() => {
+                    self.swarm.behaviour_mut().directory.open_turn(node, reply);
+                }
                 () = tokio::time::sleep_until(next.into()) => {}
                 Ok(permit) = events.reserve(), if !self.outbox.is_empty() => {
                     if let Some(event) = self.outbox.pop() {
@@ -155,25 +197,44 @@ impl EventLoop {
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour_event(event),
+            SwarmEvent::NewListenAddr { address, .. } if is_relayed(&address) => {
+                tracing::debug!(%address, "listening on a relay");
+            }
             SwarmEvent::NewListenAddr { address, .. } => {
                 tracing::debug!(%address, "listening");
+                self.network.appeared(now(), address.clone());
                 self.emit(Event::Listening { address });
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                tracing::debug!(%address, "not listening any more");
+                self.network.vanished(now(), &address);
             }
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 tracing::debug!(peer = %peer_id, connection = %connection_id, remote = %endpoint.get_remote_address(), "connected");
+                self.relayed_dials.remove(&connection_id);
+                self.relayed.forget(&peer_id);
+                if endpoint.is_relayed() || self.swarm.behaviour().directory.is_node(&peer_id) {
+                    return;
+                }
                 let dialled = endpoint.is_dialer().then(|| endpoint.get_remote_address());
                 self.dialler.connected(now(), peer_id, dialled);
                 self.book.linked(now(), peer_id, connection_id);
             }
-            SwarmEvent::ConnectionClosed { peer_id, connection_id, num_established, cause, .. } => {
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, cause, .. } => {
                 tracing::debug!(peer = %peer_id, connection = %connection_id, ?cause, "disconnected");
+                if endpoint.is_relayed() {
+                    return;
+                }
                 self.unlink(peer_id, connection_id);
-                if num_established == 0 {
+                if !self.book.is_near(&peer_id) {
                     self.dialler.disconnected(now(), peer_id, rand::random());
                 }
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), error, .. } => {
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(peer), connection_id, error } => {
                 tracing::debug!(%peer, %error, "dialling failed");
+                if self.relayed_dials.remove(&connection_id).is_some() {
+                    return self.not_reached_through_nodes(peer);
+                }
                 match error {
                     // Connected by now, or about to be: the connection's own events say what comes of it.
                     DialError::DialPeerConditionFalse(_) => {}
@@ -200,28 +261,91 @@ impl EventLoop {
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
         match event {
-            BehaviourEvent::MdnsV4(event) | BehaviourEvent::MdnsV6(event) => self.on_mdns(event),
-            BehaviourEvent::Gossip(gossipsub::Event::Message { propagation_source, message_id, message }) => {
+            BehaviourEvent::Near(NearEvent::MdnsV4(event) | NearEvent::MdnsV6(event)) => self.on_mdns(event),
+            BehaviourEvent::Near(NearEvent::Gossip(gossipsub::Event::Message {
+                propagation_source,
+                message_id,
+                message,
+            })) => {
                 let acceptance = self.on_announcement(&message);
-                if let Some(gossip) = self.swarm.behaviour_mut().gossip.as_mut() {
+                if let Some(gossip) = self.swarm.behaviour_mut().gossip() {
                     gossip.report_message_validation_result(&message_id, &propagation_source, acceptance);
                 }
             }
             BehaviourEvent::Heartbeat(event) => self.on_heartbeat(event),
             BehaviourEvent::Signalling(signalling::Outcome::Event(event)) => self.emit(event),
             BehaviourEvent::Signalling(signalling::Outcome::Reach { peer }) => {
-                if !self.dialler.wanted(now(), peer) {
+                // Both ways at once: who was near may have gone.
+                let near = self.dialler.wanted(now(), peer);
+                let routes = self.swarm.behaviour().directory.routes(&peer);
+                let far = !routes.is_empty() && self.relayed.wanted(now(), peer);
+                if self.blocked.contains(&peer) || !(near || far) {
                     self.swarm.behaviour_mut().signalling.unreachable(peer);
                 }
             }
-            BehaviourEvent::Gossip(_) | BehaviourEvent::Identify(_) => {}
+            BehaviourEvent::Directory(outcome) => self.on_directory(outcome),
+            BehaviourEvent::Relay(event) => tracing::debug!(?event, "relay"),
+            BehaviourEvent::Near(NearEvent::Gossip(_) | NearEvent::Identify(_)) => {}
+        }
+    }
+
+    /// A node has something to tell.
+    fn on_directory(&mut self, outcome: directory::Outcome) {
+        match outcome {
+            directory::Outcome::Seen { node, peer, found, said } => {
+                match self.book.seen(now(), node, peer, found, &said) {
+                    Ok(event) => self.emit_all(event),
+                    Err(Rejected::Departed | Rejected::Stale) => tracing::debug!(%node, %peer, "an old card"),
+                    Err(reason) => tracing::debug!(%node, %peer, %reason, "a card is dropped"),
+                }
+            }
+            directory::Outcome::Unseen { node, peer, found, reason } => {
+                let event = self.book.unseen(now(), node, peer, found, reason);
+                self.emit_all(event);
+            }
+            directory::Outcome::Node(state) => self.emit(Event::Node(state)),
+            directory::Outcome::IceServers(servers) => self.emit(Event::IceServers(servers)),
+            directory::Outcome::Shim { node } => match self.shims.start(node) {
+                Ok(port) => self.swarm.behaviour_mut().directory.shim_at(node, port),
+                Err(error) => tracing::warn!(%error, "no local port for TURN over a stream"),
+            },
+            directory::Outcome::Forget { node } => self.shims.stop(&node),
+        }
+    }
+
+    /// Changes who is found, and by whom. Whoever is blocked is first of all cut off.
+    fn set_circle(&mut self, circle: Circle) {
+        self.blocked = circle.blocked.iter().take(Circle::MAX_BLOCKED).copied().collect();
+        let behaviour = self.swarm.behaviour_mut();
+        behaviour.block(&self.blocked);
+        behaviour.directory.set_circle(circle);
+        behaviour.tell_nodes_from_people();
+        for event in self.book.block(self.blocked.clone()) {
+            self.emit(event);
+        }
+    }
+
+    fn look_at_the_network(&mut self) {
+        if now() < self.network.poll_timeout() || !self.network.has_changed(now(), unix_time_ms()) {
+            return;
+        }
+        self.emit(Event::NetworkChanged);
+        self.dialler.network_changed(now());
+        self.swarm.behaviour_mut().directory.network_changed();
+    }
+
+    /// An attempt to reach somebody through nodes has failed.
+    fn not_reached_through_nodes(&mut self, peer: PeerId) {
+        let near = self.book.is_near(&peer);
+        if !self.relayed.failed(now(), peer) && !near {
+            self.swarm.behaviour_mut().signalling.unreachable(peer);
         }
     }
 
     fn on_mdns(&mut self, event: mdns::Event) {
         match event {
             mdns::Event::Discovered(found) => {
-                for (peer, address) in found {
+                for (peer, address) in found.into_iter().filter(|(_, address)| !is_relayed(address)) {
                     for address in link_local::dialable(address) {
                         self.dialler.discovered(now(), peer, address);
                     }
@@ -305,13 +429,21 @@ impl EventLoop {
             return;
         }
         self.announce_at = now() + ANNOUNCE_EVERY;
+        let profile = self.profile.borrow_and_update().clone();
+        self.seq += 1;
+        let announcement = Announcement::new(&profile, self.session, self.seq, unix_time_ms());
+        if self.carded != profile {
+            match Card::sign(&self.keypair, &announcement) {
+                Ok(card) => self.swarm.behaviour_mut().directory.set_card(card),
+                Err(error) => tracing::warn!(%error, "a card can't be signed"),
+            }
+            self.carded = profile;
+        }
         if !self.visible {
             return;
         }
-        self.seq += 1;
-        let announcement = Announcement::new(&self.profile.borrow_and_update(), self.session, self.seq, unix_time_ms());
         let behaviour = self.swarm.behaviour_mut();
-        if let Some(gossip) = behaviour.gossip.as_mut()
+        if let Some(gossip) = behaviour.gossip()
             && let Err(error) = gossip.publish(lan::topic(), announcement.encode())
         {
             tracing::debug!(%error, "an announcement was not published");
@@ -321,6 +453,9 @@ impl EventLoop {
 
     fn dial(&mut self, address: Multiaddr) {
         let options = match address.iter().last() {
+            Some(Protocol::P2p(peer)) if is_relayed(&address) => {
+                DialOpts::peer_id(peer).addresses(vec![address]).condition(PeerCondition::Always).build()
+            }
             // Until it succeeds.
             Some(Protocol::P2p(peer)) if !self.swarm.is_connected(&peer) => {
                 return self.dialler.given(now(), peer, address);
@@ -337,8 +472,15 @@ impl EventLoop {
     }
 
     fn dial_who_is_due(&mut self) {
+        while let Some(peer) = self.relayed.poll_dial(now()) {
+            self.dial_through_nodes(peer);
+        }
         while let Some((peer, addresses)) = self.dialler.poll_dial(now()) {
-            if let Err(error) = self.swarm.dial(DialOpts::peer_id(peer).addresses(addresses).build()) {
+            // A connection through a relay is none on the LAN.
+            let condition =
+                if self.book.is_near(&peer) { PeerCondition::DisconnectedAndNotDialing } else { PeerCondition::Always };
+            let options = DialOpts::peer_id(peer).addresses(addresses).condition(condition).build();
+            if let Err(error) = self.swarm.dial(options) {
                 match error {
                     DialError::DialPeerConditionFalse(_) => {}
                     error => {
@@ -346,6 +488,25 @@ impl EventLoop {
                         self.dialler.failed(now(), peer, rand::random());
                     }
                 }
+            }
+        }
+    }
+
+    /// Through all nodes that show them: the first way that opens is taken.
+    fn dial_through_nodes(&mut self, peer: PeerId) {
+        let routes = self.swarm.behaviour().directory.routes(&peer);
+        if routes.is_empty() {
+            return self.not_reached_through_nodes(peer);
+        }
+        let options = DialOpts::peer_id(peer).addresses(routes).condition(PeerCondition::Always).build();
+        let connection = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => {
+                self.relayed_dials.insert(connection, peer);
+            }
+            Err(error) => {
+                tracing::debug!(%peer, %error, "dialling through a relay failed");
+                self.not_reached_through_nodes(peer);
             }
         }
     }
@@ -366,6 +527,7 @@ impl EventLoop {
     async fn say_goodbye(&mut self) {
         self.run_until(DELIVER_WITHIN, |swarm| swarm.behaviour().signalling.is_idle()).await;
         self.swarm.behaviour_mut().heartbeat.say_goodbye(self.session);
+        self.swarm.behaviour_mut().directory.say_goodbye();
         self.run_until(GOODBYE_WITHIN, |swarm| swarm.network_info().num_peers() == 0).await;
     }
 
@@ -383,29 +545,50 @@ impl EventLoop {
     }
 }
 
-fn build_swarm(config: &Config, hello: &Announcement) -> Result<Swarm<Behaviour>, Error> {
-    let set_up =
-        |part: &'static str| move |error: &dyn std::fmt::Display| Error::SetUp { part, reason: error.to_string() };
-    let only_loopback = !config.listen.is_empty() && config.listen.iter().all(is_loopback);
-    let lan = Lan { presence: config.lan, mdns: config.lan && !only_loopback };
-    let behaviour = Behaviour::new(&config.keypair, lan, hello)?;
-    let swarm = SwarmBuilder::with_existing_identity(config.keypair.clone())
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
-        .map_err(|error| set_up("TCP")(&error))?
-        .with_quic_config(|mut quic| {
-            quic.max_idle_timeout = QUIC_IDLE_TIMEOUT_MS;
-            quic.keep_alive_interval = QUIC_KEEP_ALIVE;
-            quic.handshake_timeout = HANDSHAKE_TIMEOUT;
-            quic
-        })
-        .with_other_transport(link_local::transport)
-        .map_err(|error| set_up("link-local TCP")(&error))?
-        .with_behaviour(|_| behaviour)
-        .map_err(|error| set_up("the swarm")(&error))?
-        .with_swarm_config(|swarm| swarm.with_dial_concurrency_factor(DIAL_AT_A_TIME))
-        .build();
-    Ok(swarm)
+fn build_swarm(config: &Config, hello: &Announcement, card: Card) -> Result<Swarm<Behaviour>, Error> {
+    fn set_up(part: &'static str, error: &dyn std::fmt::Display) -> Error {
+        Error::SetUp { part, reason: error.to_string() }
+    }
+    /// The part of the builder's chain that its unnameable types allow to be written only once like this.
+    macro_rules! with_dns {
+        ($builder:ident => $with_dns:expr) => {{
+            let $builder = SwarmBuilder::with_existing_identity(config.keypair.clone())
+                .with_tokio()
+                .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
+                .map_err(|error| set_up("TCP", &error))?
+                .with_quic_config(|mut quic| {
+                    quic.max_idle_timeout = QUIC_IDLE_TIMEOUT_MS;
+                    quic.keep_alive_interval = QUIC_KEEP_ALIVE;
+                    quic.handshake_timeout = HANDSHAKE_TIMEOUT;
+                    quic
+                })
+                .with_other_transport(link_local::transport)
+                .map_err(|error| set_up("link-local TCP", &error))?;
+            $with_dns
+        }};
+    }
+    macro_rules! finish {
+        ($builder:expr) => {{
+            let only_loopback = !config.listen.is_empty() && config.listen.iter().all(is_loopback);
+            let lan = Lan { presence: config.lan, mdns: config.lan && !only_loopback };
+            let behaviour = Behaviour::prepare(&config.keypair, lan, hello, card)?;
+            Ok($builder
+                .with_relay_client(noise::Config::new, yamux::Config::default)
+                .map_err(|error| set_up("the relay", &error))?
+                .with_behaviour(|_, relay| behaviour(relay))
+                .map_err(|error| set_up("the swarm", &error))?
+                .with_swarm_config(|swarm| swarm.with_dial_concurrency_factor(DIAL_AT_A_TIME))
+                .build())
+        }};
+    }
+    match with_dns!(builder => builder.with_dns()) {
+        Ok(builder) => finish!(builder),
+        Err(error) => {
+            tracing::warn!(%error, "names are not resolved as on the rest of this machine");
+            finish!(with_dns!(builder => builder
+                .with_dns_config(dns::ResolverConfig::default(), dns::ResolverOpts::default())))
+        }
+    }
 }
 
 /// Listens on the addresses given, or else on whatever this machine has.

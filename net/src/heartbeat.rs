@@ -3,14 +3,15 @@
 //! `/parlor/heartbeat/1`: on every connection each side opens one stream and sends a hello (who I am), a beat every
 //! 400 ms, the hello again when it changes, and a goodbye when its process ends. What arrives is as authentic as the
 //! connection: nobody can speak for anybody else. A side that misses four beats closes the connection,
-//! since TCP takes many minutes to notice a pulled cable.
+//! since TCP takes many minutes to notice a pulled cable. Through a relay beats are rarer, and nobody says who they are:
+//! that is for those near. With nodes it is not spoken.
 
 mod frame;
 mod handler;
 mod liveness;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     task::{Context, Poll, Waker},
 };
 
@@ -24,8 +25,8 @@ use libp2p::{
 };
 
 pub(crate) use self::handler::Death;
-use self::handler::{Command, Handler, Report};
-use crate::presence::Announcement;
+use self::handler::{Command, Handler, Pace, Report};
+use crate::{gate::is_relayed, presence::Announcement};
 
 /// What a connection's other end said, or that it fell silent.
 #[derive(Debug)]
@@ -51,29 +52,51 @@ pub(crate) enum Heard {
 pub(crate) struct Behaviour {
     /// What new connections are greeted with. `None`: nothing, we are not to be seen.
     hello: Option<Announcement>,
-    connections: HashMap<ConnectionId, PeerId>,
+    connections: HashMap<ConnectionId, (PeerId, Pace)>,
+    /// They are no people.
+    nodes: HashSet<PeerId>,
     queue: VecDeque<ToSwarm<Event, Command>>,
     waker: Option<Waker>,
 }
 
 impl Behaviour {
     pub(crate) fn new(hello: Option<Announcement>) -> Self {
-        Self { hello, connections: HashMap::new(), queue: VecDeque::new(), waker: None }
+        Self { hello, connections: HashMap::new(), nodes: HashSet::new(), queue: VecDeque::new(), waker: None }
     }
 
     /// Tells everyone who we are now.
     pub(crate) fn say(&mut self, hello: Announcement) {
         self.hello = Some(hello.clone());
-        self.tell_all(|| Command::Say(hello.clone()));
+        self.tell_all(|pace| pace == Pace::Near, || Command::Say(hello.clone()));
     }
 
     /// Tells everyone that this process ends.
     pub(crate) fn say_goodbye(&mut self, session: u64) {
-        self.tell_all(|| Command::Goodbye { session });
+        self.tell_all(|pace| pace != Pace::Off, || Command::Goodbye { session });
     }
 
-    fn tell_all(&mut self, command: impl Fn() -> Command) {
-        for (connection, peer) in &self.connections {
+    /// With these it is not spoken, on connections to come.
+    pub(crate) fn set_nodes(&mut self, nodes: HashSet<PeerId>) {
+        self.nodes = nodes;
+    }
+
+    fn handler(&self, peer: &PeerId, relayed: bool) -> Handler {
+        match self.pace(peer, relayed) {
+            Pace::Near => Handler::new(self.hello.clone(), Pace::Near),
+            pace @ (Pace::Relayed | Pace::Off) => Handler::new(None, pace),
+        }
+    }
+
+    fn pace(&self, peer: &PeerId, relayed: bool) -> Pace {
+        match (relayed, self.nodes.contains(peer)) {
+            (true, _) => Pace::Relayed,
+            (false, true) => Pace::Off,
+            (false, false) => Pace::Near,
+        }
+    }
+
+    fn tell_all(&mut self, who: impl Fn(Pace) -> bool, command: impl Fn() -> Command) {
+        for (connection, (peer, _)) in self.connections.iter().filter(|(_, (_, pace))| who(*pace)) {
             self.queue.push_back(ToSwarm::NotifyHandler {
                 peer_id: *peer,
                 handler: NotifyHandler::One(*connection),
@@ -93,28 +116,29 @@ impl NetworkBehaviour for Behaviour {
     fn handle_established_inbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
-        _: &Multiaddr,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(self.hello.clone()))
+        Ok(self.handler(&peer, is_relayed(local) || is_relayed(remote)))
     }
 
     fn handle_established_outbound_connection(
         &mut self,
         _: ConnectionId,
-        _: PeerId,
-        _: &Multiaddr,
+        peer: PeerId,
+        address: &Multiaddr,
         _: Endpoint,
         _: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        Ok(Handler::new(self.hello.clone()))
+        Ok(self.handler(&peer, is_relayed(address)))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(established) => {
-                self.connections.insert(established.connection_id, established.peer_id);
+                let (peer, relayed) = (established.peer_id, established.endpoint.is_relayed());
+                self.connections.insert(established.connection_id, (peer, self.pace(&peer, relayed)));
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {
                 self.connections.remove(&connection_id);

@@ -14,15 +14,18 @@ mod call_id;
 mod directory;
 mod discovery;
 mod event_loop;
+mod gate;
 mod heartbeat;
 pub mod identity;
 mod link_local;
+mod network_watch;
 #[cfg(feature = "node")]
 pub mod node;
 mod outbox;
 mod presence;
 pub mod signalling;
 mod token_bucket;
+mod turn_shim;
 mod wire;
 
 use std::{io, path::PathBuf, sync::Arc};
@@ -347,8 +350,8 @@ impl Handle {
         });
     }
 
-    /// The person trusts `peer` with our IP address now, since a call with them was accepted: connect directly if that
-    /// works, besides the relay.
+    /// The person trusts `peer` with our IP address now, since a call with them was accepted. Signalling stays on the
+    /// relay nevertheless: it is the media of the call that finds the direct way.
     pub fn reveal_to(&self, peer: PeerId) {
         self.command(Command::Reveal { peer });
     }

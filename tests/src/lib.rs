@@ -19,7 +19,6 @@
 
 mod binary;
 pub mod clip;
-
 pub mod directory;
 mod internet;
 mod lan;

@@ -87,6 +87,13 @@ fn expand<const N: usize>(root: &hkdf::Prk, purpose: &[u8]) -> [u8; N] {
     key
 }
 
+impl RoomId {
+    /// The same for all members.
+    pub(crate) fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+}
+
 impl PartialEq for Room {
     fn eq(&self, other: &Self) -> bool {
         self.id == other.id

@@ -160,6 +160,16 @@ impl Dialler {
         true
     }
 
+    /// The addresses of this machine have changed: whoever waits to be dialled is dialled at once, wherever it failed.
+    pub(crate) fn network_changed(&mut self, now: Instant) {
+        for target in self.targets.values_mut() {
+            if let State::Waiting(at) = &mut target.state {
+                target.attempts = 0;
+                *at = now;
+            }
+        }
+    }
+
     /// Whom to dial now.
     pub(crate) fn poll_dial(&mut self, now: Instant) -> Option<(PeerId, Vec<Multiaddr>)> {
         self.targets.retain(|_, target| !target.is_forgettable(now));
@@ -246,6 +256,18 @@ mod tests {
         dialler.disconnected(now, lost, 0.5);
         assert_eq!(dialler.poll_dial(now + ms(300)).map(|(peer, _)| peer), Some(lost));
         assert!(!dialler.wanted(now, left), "nobody knows where they are");
+    }
+
+    #[test]
+    fn when_the_network_has_changed_who_failed_before_is_dialled_at_once() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let mut dialler = Dialler::default();
+        dialler.discovered(now, peer, address(1));
+        dialler.poll_dial(now);
+        dialler.failed(now, peer, 1.0);
+        assert_eq!(dialler.poll_dial(now), None);
+        dialler.network_changed(now);
+        assert!(dialler.poll_dial(now).is_some());
     }
 
     #[test]

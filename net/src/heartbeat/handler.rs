@@ -1,6 +1,6 @@
 use std::{
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use libp2p::{
@@ -15,14 +15,45 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{
     frame::{Frame, MAX_FRAME_BYTES},
-    liveness::{Liveness, TICK},
+    liveness::{Liveness, Patience, TICK},
 };
 use crate::{presence::Announcement, token_bucket::TokenBucket, wire::Framed};
 
 const PROTOCOL: StreamProtocol = StreamProtocol::new("/parlor/heartbeat/1");
 
-/// A beat is sent every so many ticks: 400 ms.
-const TICKS_PER_BEAT: u32 = 2;
+/// How heartbeats are spoken on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pace {
+    /// To a person, directly. They may stall for a second without being taken for dead; a dead one is noticed within
+    /// two.
+    Near,
+    /// To a person, through a relay that others use too. Whether they are there, the node says; here it is only asked
+    /// whether the way is.
+    Relayed,
+    /// Not at all: to a node.
+    Off,
+}
+
+impl Pace {
+    /// A beat is sent every so many ticks of 200 ms.
+    const fn ticks_per_beat(self) -> u32 {
+        match self {
+            Self::Near => 2,
+            Self::Relayed | Self::Off => 10,
+        }
+    }
+
+    pub(super) const fn patience(self) -> Patience {
+        match self {
+            Self::Near => {
+                Patience { lost_after: Duration::from_millis(1800), first_frame_within: Duration::from_secs(2) }
+            }
+            Self::Relayed | Self::Off => {
+                Patience { lost_after: Duration::from_secs(7), first_frame_within: Duration::from_secs(7) }
+            }
+        }
+    }
+}
 
 /// How many frames the other end may send at once, and per second in the long run. Whoever sends more is cut off.
 const FRAME_BURST: u32 = 50;
@@ -69,6 +100,7 @@ enum Voice {
 
 /// One connection's heartbeats.
 pub(crate) struct Handler {
+    pace: Pace,
     voice: Voice,
     /// The stream on which the other end speaks. A newer one replaces it.
     ear: Option<Framed<Stream>>,
@@ -95,11 +127,12 @@ enum Verdict {
 
 impl Handler {
     /// Must be called on a tokio runtime: starts the timer.
-    pub(super) fn new(hello: Option<Announcement>) -> Self {
+    pub(super) fn new(hello: Option<Announcement>, pace: Pace) -> Self {
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let now = tokio::time::Instant::now().into_std();
         Self {
+            pace,
             voice: Voice::Closed,
             ear: None,
             hello,
@@ -107,7 +140,7 @@ impl Handler {
             ticks: 0,
             tick_due: false,
             now,
-            liveness: Liveness::new(now),
+            liveness: Liveness::new(now, pace.patience()),
             budget: TokenBucket::new(FRAME_BURST, FRAMES_PER_SECOND, now),
             verdict: Verdict::Alive,
         }
@@ -154,6 +187,14 @@ impl Handler {
         None
     }
 
+    /// A relayed connection is kept for as long as it carries a call, not for the sake of heartbeats.
+    fn yield_to_calls(&self, stream: &mut Stream) {
+        match self.pace {
+            Pace::Relayed => stream.ignore_for_keep_alive(),
+            Pace::Near | Pace::Off => {}
+        }
+    }
+
     fn flush(&mut self, cx: &mut Context<'_>) {
         if let Voice::Open(stream) = &mut self.voice
             && let Poll::Ready(Err(error)) = stream.poll_flush(cx)
@@ -190,6 +231,9 @@ impl ConnectionHandler for Handler {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<ConnectionHandlerEvent<Self::OutboundProtocol, (), Self::ToBehaviour>> {
+        if self.pace == Pace::Off {
+            return Poll::Pending;
+        }
         while let Poll::Ready(tick) = self.ticker.poll_tick(cx) {
             self.now = tick.into_std().max(self.now);
             self.ticks = self.ticks.wrapping_add(1);
@@ -203,7 +247,7 @@ impl ConnectionHandler for Handler {
             if self.liveness.tick(self.now) && matches!(self.verdict, Verdict::Alive) {
                 self.verdict = Verdict::Dead(Death::Silent);
             }
-            if self.ticks.is_multiple_of(TICKS_PER_BEAT) {
+            if self.ticks.is_multiple_of(self.pace.ticks_per_beat()) {
                 self.speak(&Frame::Beat);
             }
             if matches!(self.voice, Voice::Closed) && matches!(self.verdict, Verdict::Alive) {
@@ -222,10 +266,14 @@ impl ConnectionHandler for Handler {
 
     fn on_connection_event(&mut self, event: ConnectionEvent<'_, Self::InboundProtocol, Self::OutboundProtocol>) {
         match event {
-            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { protocol, .. }) => {
+            // A node is no person.
+            ConnectionEvent::FullyNegotiatedInbound(_) if self.pace == Pace::Off => {}
+            ConnectionEvent::FullyNegotiatedInbound(FullyNegotiatedInbound { mut protocol, .. }) => {
+                self.yield_to_calls(&mut protocol);
                 self.ear = Some(Framed::new(protocol, MAX_FRAME_BYTES));
             }
-            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { protocol, .. }) => {
+            ConnectionEvent::FullyNegotiatedOutbound(FullyNegotiatedOutbound { mut protocol, .. }) => {
+                self.yield_to_calls(&mut protocol);
                 self.voice = Voice::Open(Box::new(Framed::new(protocol, MAX_FRAME_BYTES)));
                 if let Some(hello) = self.hello.clone() {
                     self.speak(&Frame::Hello(hello));

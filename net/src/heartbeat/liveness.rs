@@ -3,12 +3,14 @@ use std::time::{Duration, Instant};
 /// How often liveness is judged.
 pub(super) const TICK: Duration = Duration::from_millis(200);
 
-/// Silence for this long means that the other end is dead: it may stall for a second without being taken for dead, and a
-/// dead one is noticed within two.
-const LOST_AFTER: Duration = Duration::from_millis(1800);
-
-/// How long the first frame of a connection may take.
-const FIRST_FRAME_WITHIN: Duration = Duration::from_secs(2);
+/// How much silence is how bad.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Silence for this long means that the other end is dead.
+    pub(super) lost_after: Duration,
+    /// How long the first frame of a connection may take.
+    pub(super) first_frame_within: Duration,
+}
 
 /// For how long the other end has been silent *while we were able to listen*: when our own machine stalls, what the
 /// other end sent meanwhile lies unread, and that is not its fault. Hence a tick that comes late counts as two at most.
@@ -17,11 +19,12 @@ pub(super) struct Liveness {
     silent_for: Duration,
     heard_before: bool,
     ticked_at: Instant,
+    patience: Patience,
 }
 
 impl Liveness {
-    pub(super) fn new(now: Instant) -> Self {
-        Self { silent_for: Duration::ZERO, heard_before: false, ticked_at: now }
+    pub(super) fn new(now: Instant, patience: Patience) -> Self {
+        Self { silent_for: Duration::ZERO, heard_before: false, ticked_at: now, patience }
     }
 
     /// A frame came in.
@@ -34,13 +37,17 @@ impl Liveness {
     pub(super) fn tick(&mut self, now: Instant) -> bool {
         self.silent_for += now.saturating_duration_since(self.ticked_at).min(2 * TICK);
         self.ticked_at = now;
-        self.silent_for >= if self.heard_before { LOST_AFTER } else { FIRST_FRAME_WITHIN }
+        self.silent_for >= if self.heard_before { self.patience.lost_after } else { self.patience.first_frame_within }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::handler::Pace, *};
+
+    fn near() -> Patience {
+        Pace::Near.patience()
+    }
 
     /// Ticks every 200 ms from `start` on, until dead; how long that took.
     fn time_to_die(liveness: &mut Liveness, start: Instant) -> Duration {
@@ -50,7 +57,7 @@ mod tests {
     #[test]
     fn silence_after_life_is_noticed_within_two_seconds() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(start);
+        let mut liveness = Liveness::new(start, near());
         liveness.heard();
         let died_after = time_to_die(&mut liveness, start);
         assert!(died_after > Duration::from_millis(1200), "three beats must be missed: {died_after:?}");
@@ -60,7 +67,7 @@ mod tests {
     #[test]
     fn a_machine_that_stalls_does_not_declare_the_others_dead() {
         let start = Instant::now();
-        let mut liveness = Liveness::new(start);
+        let mut liveness = Liveness::new(start, near());
         liveness.heard();
         assert!(!liveness.tick(start + Duration::from_secs(30)));
         assert!(!liveness.tick(start + Duration::from_secs(30) + TICK));
@@ -69,6 +76,14 @@ mod tests {
     #[test]
     fn a_connection_on_which_nobody_ever_speaks_is_closed_after_two_seconds() {
         let start = Instant::now();
-        assert_eq!(time_to_die(&mut Liveness::new(start), start), FIRST_FRAME_WITHIN);
+        assert_eq!(time_to_die(&mut Liveness::new(start, near()), start), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn through_a_relay_silence_is_noticed_within_seven_seconds() {
+        let start = Instant::now();
+        let mut liveness = Liveness::new(start, Pace::Relayed.patience());
+        liveness.heard();
+        assert_eq!(time_to_die(&mut liveness, start), Duration::from_secs(7));
     }
 }

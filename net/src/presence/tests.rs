@@ -128,10 +128,10 @@ fn a_flood_of_announcements_is_cut_to_the_allowed_rate_and_the_others_are_not_di
 }
 
 #[test]
-fn ten_thousand_people_who_come_and_go_leave_a_bounded_book_and_those_present_in_it() {
+fn twelve_thousand_people_who_come_and_go_leave_a_bounded_book_and_those_present_in_it() {
     let (now, ann) = (Instant::now(), PeerId::random());
     let mut book = with_ann(now, ann);
-    for i in 0..10_000 {
+    for i in 0..12_000 {
         let (peer, now) = (PeerId::random(), now + Duration::from_millis(i));
         book.linked(now, peer, link(2));
         assert!(book.hello(now, peer, link(2), &said("passer-by", 1, 1)).is_ok());
@@ -236,6 +236,89 @@ proptest! {
         }
         order.sort_unstable();
         let newest = order.last().unwrap().to_string();
-        prop_assert_eq!(book.people[&ann].profile.as_ref().map(|p| p.name.clone()), Some(newest));
+        prop_assert_eq!(book.people[&ann].near.as_ref().map(|p| p.name.clone()), Some(newest));
     }
+}
+
+fn far(peer: PeerId, name: &str, found: &[Found]) -> Person {
+    Person { via: Via::Node, found: found.to_vec(), ..person(peer, name) }
+}
+
+#[test]
+fn one_person_seen_near_and_through_two_nodes_is_listed_once_and_goes_with_the_last() {
+    let (now, ann, node, other) = (Instant::now(), PeerId::random(), PeerId::random(), PeerId::random());
+    let mut book = Book::default();
+    let card = said("Ann", 10, 5);
+    let online = Event::PeerOnline(far(ann, "Ann", &[Found::Lobby]));
+    assert_eq!(book.seen(now, node, ann, Found::Lobby, &card), Ok(Some(online)));
+    assert_eq!(book.seen(now, other, ann, Found::Lobby, &card), Ok(None));
+    let as_contact = far(ann, "Ann", &[Found::Lobby, Found::Contact]);
+    assert_eq!(book.seen(now, other, ann, Found::Contact, &card), Ok(Some(Event::PeerChanged(as_contact.clone()))));
+    book.linked(now, ann, link(1));
+    let near = Person { via: Via::Lan, ..as_contact.clone() };
+    assert_eq!(book.hello(now, ann, link(1), &said("Ann", 10, 9)), Ok(Some(Event::PeerChanged(near))));
+    assert_eq!(book.unlinked(now, ann, link(1)), Some(Event::PeerChanged(as_contact)));
+    assert_eq!(book.unseen(now, other, ann, Found::Lobby, OfflineReason::Lost), None);
+    assert_eq!(
+        book.unseen(now, node, ann, Found::Lobby, OfflineReason::Lost),
+        Some(Event::PeerChanged(far(ann, "Ann", &[Found::Contact])))
+    );
+    assert_eq!(book.unseen(now, other, ann, Found::Contact, OfflineReason::Left), offline(ann, OfflineReason::Left));
+    assert_eq!(book.unseen(now, other, ann, Found::Contact, OfflineReason::Left), None);
+}
+
+#[test]
+fn a_node_can_not_take_somebody_back_to_what_they_said_before() {
+    let (now, ann, node, liar) = (Instant::now(), PeerId::random(), PeerId::random(), PeerId::random());
+    let mut book = Book::default();
+    book.seen(now, node, ann, Found::Lobby, &said("Ann", 10, 5)).unwrap();
+    for old in [said("Old", 10, 4), said("Old", 9, 99)] {
+        assert_eq!(book.seen(now, liar, ann, Found::Lobby, &old), Err(Rejected::Stale));
+    }
+    let renamed = Ok(Some(Event::PeerChanged(far(ann, "Anna", &[Found::Lobby]))));
+    assert_eq!(book.seen(now, liar, ann, Found::Lobby, &said("Anna", 10, 6)), renamed);
+    book.unseen(now, node, ann, Found::Lobby, OfflineReason::Left);
+    assert_eq!(book.unseen(now, liar, ann, Found::Lobby, OfflineReason::Left), offline(ann, OfflineReason::Left));
+    assert_eq!(book.seen(now, liar, ann, Found::Lobby, &said("Old", 10, 4)), Err(Rejected::Stale));
+}
+
+#[test]
+fn through_nodes_clocks_do_not_matter_not_even_one_that_was_set_back_before_a_restart() {
+    let (now, ann, node) = (Instant::now(), PeerId::random(), PeerId::random());
+    let mut book = Book::default();
+    book.seen(now, node, ann, Found::Lobby, &said("Ann", NOON + 86_400_000, 5)).unwrap();
+    book.unseen(now, node, ann, Found::Lobby, OfflineReason::Lost);
+    let online = Event::PeerOnline(far(ann, "Ann", &[Found::Lobby]));
+    assert_eq!(book.seen(now, node, ann, Found::Lobby, &said("Ann", NOON - 86_400_000, 1)), Ok(Some(online)));
+}
+
+#[test]
+fn who_said_goodbye_on_the_lan_is_not_kept_online_by_a_node_that_lags_or_lies() {
+    let (now, ann, node) = (Instant::now(), PeerId::random(), PeerId::random());
+    let mut book = with_ann(now, ann);
+    book.seen(now, node, ann, Found::Lobby, &said("Ann", 10, 5)).unwrap();
+    assert_eq!(book.goodbye(ann, 10), offline(ann, OfflineReason::Left));
+    assert_eq!(book.seen(now, node, ann, Found::Lobby, &said("Ann", 10, 5)), Err(Rejected::Departed));
+    assert!(book.seen(now, node, ann, Found::Lobby, &said("Ann", 11, 1)).is_ok(), "a new process");
+}
+
+#[test]
+fn who_is_blocked_is_not_listed_and_who_is_unblocked_is_again() {
+    let (now, ann, bob, node) = (Instant::now(), PeerId::random(), PeerId::random(), PeerId::random());
+    let mut book = with_ann(now, ann);
+    assert_eq!(book.block(HashSet::from([ann, bob])), [offline(ann, OfflineReason::Left).unwrap()]);
+    assert_eq!(book.seen(now, node, bob, Found::Lobby, &said("Bob", 1, 1)), Ok(None));
+    assert_eq!(book.unlinked(now, ann, link(1)), None);
+    assert_eq!(book.block(HashSet::new()), [Event::PeerOnline(far(bob, "Bob", &[Found::Lobby]))]);
+}
+
+#[test]
+fn a_book_full_of_people_lists_no_more_and_keeps_those_it_has() {
+    let (now, node) = (Instant::now(), PeerId::random());
+    let mut book = Book::default();
+    for _ in 0..MAX_PEOPLE {
+        book.seen(now, node, PeerId::random(), Found::Lobby, &said("N", 1, 1)).unwrap();
+    }
+    assert_eq!(book.seen(now, node, PeerId::random(), Found::Lobby, &said("N", 1, 1)), Err(Rejected::Full));
+    assert_eq!(book.people.len(), MAX_PEOPLE);
 }

@@ -18,7 +18,7 @@ use tokio::time::Sleep;
 
 use super::{
     Body,
-    calls::{Calls, Effect, StreamId},
+    calls::{Calls, Effect, Path, StreamId},
     handler::{Command, Handler, Report},
 };
 use crate::{CallId, Event};
@@ -137,7 +137,8 @@ impl NetworkBehaviour for Behaviour {
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         match event {
             FromSwarm::ConnectionEstablished(established) => {
-                self.calls.connected(established.peer_id, established.connection_id);
+                let path = if established.endpoint.is_relayed() { Path::Relayed } else { Path::Direct };
+                self.calls.connected(established.peer_id, established.connection_id, path);
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) => {
                 self.calls.disconnected(peer_id, connection_id);

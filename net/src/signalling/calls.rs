@@ -17,6 +17,10 @@ use crate::{CallId, Event, token_bucket::TokenBucket};
 /// How long a message may stay unacknowledged.
 const DELIVER_WITHIN: Duration = Duration::from_secs(4);
 
+/// How long a message may stay unacknowledged on a relayed connection before another way is looked for: that the one
+/// through the node is dead may show late.
+const NUDGE_AFTER: Duration = Duration::from_millis(1200);
+
 /// How long a closed call waits for its last acknowledgements.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -53,6 +57,14 @@ const MAX_ENDED: usize = 256;
 pub(super) struct StreamId {
     pub(super) connection: ConnectionId,
     pub(super) number: u64,
+}
+
+/// How a connection leads to a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Path {
+    /// Through a node that relays it.
+    Relayed,
+    Direct,
 }
 
 /// How a stream ended.
@@ -121,6 +133,10 @@ struct Call {
     role: Role,
     phase: Phase,
     stream: Option<StreamId>,
+    /// How the stream's connection leads there.
+    path: Path,
+    /// The last message for which another way was looked for.
+    nudged_for: u64,
     reopenings: u32,
     last_sent: u64,
     last_received: u64,
@@ -134,7 +150,7 @@ pub(super) struct Calls {
     /// Which call speaks on which stream. A stream that was opened to us is bound by its first message.
     bound: HashMap<StreamId, Key>,
     /// Live connections, the newest last.
-    connections: HashMap<PeerId, Vec<ConnectionId>>,
+    connections: HashMap<PeerId, Vec<(Path, ConnectionId)>>,
     ended: VecDeque<Key>,
     ended_set: HashSet<Key>,
     inviters: HashMap<PeerId, TokenBucket>,
@@ -234,14 +250,19 @@ impl Calls {
     }
 
     /// A connection is established.
-    pub(super) fn connected(&mut self, peer: PeerId, connection: ConnectionId) {
-        self.connections.entry(peer).or_default().push(connection);
+    pub(super) fn connected(&mut self, peer: PeerId, connection: ConnectionId, path: Path) {
+        self.connections.entry(peer).or_default().push((path, connection));
         let waiting: Vec<Key> = self
             .calls_of(peer)
-            .filter(|(_, call)| call.stream.is_none() && call.role == Role::Caller)
+            // A new connection is better than a relayed one before it, which may be dead.
+            .filter(|(_, call)| call.role == Role::Caller && (call.stream.is_none() || call.path == Path::Relayed))
             .map(|(key, _)| *key)
             .collect();
         for key in waiting {
+            if let Some(before) = self.calls.get_mut(&key).and_then(|call| call.stream.take()) {
+                self.bound.remove(&before);
+                self.effects.push_back(Effect::Close { peer, stream: before });
+            }
             self.open(key);
         }
     }
@@ -249,7 +270,7 @@ impl Calls {
     /// A connection is closed, or found dead. Both may be reported.
     pub(super) fn disconnected(&mut self, peer: PeerId, connection: ConnectionId) {
         if let Some(connections) = self.connections.get_mut(&peer) {
-            connections.retain(|c| *c != connection);
+            connections.retain(|(_, c)| *c != connection);
             if connections.is_empty() {
                 self.connections.remove(&peer);
             }
@@ -314,6 +335,13 @@ impl Calls {
             .map(|(key, call)| (*key, call.phase))
             .collect();
         for (key, phase) in due {
+            if let Some(call) = self.calls.get_mut(&key)
+                && call.nudge_at().is_some_and(|at| at <= now && now < at + (DELIVER_WITHIN - NUDGE_AFTER))
+            {
+                call.nudged_for = call.last_sent;
+                self.effects.push_back(Effect::Reach { peer: key.0 });
+                continue;
+            }
             match phase {
                 Phase::Running => self.fail(key, "the other side did not answer in time", None),
                 Phase::Closing { .. } => self.end(key),
@@ -398,6 +426,9 @@ impl Calls {
             self.hang_up(key.0, stream);
             return false;
         };
+        let connections = self.connections.get(&key.0);
+        let path = connections.and_then(|all| all.iter().find(|(_, c)| *c == stream.connection));
+        call.path = path.map_or(Path::Direct, |(path, _)| *path);
         let before = call.stream.replace(stream);
         self.bound.insert(stream, key);
         if let Some(before) = before {
@@ -439,14 +470,18 @@ impl Calls {
     /// Opens a call's stream on the best connection, with all that waits.
     fn open(&mut self, key: Key) {
         let (peer, _) = key;
-        // Newest first: when a path has changed, it is the one that works.
-        let Some(connection) = self.connections.get(&peer).and_then(|connections| connections.last()).copied() else {
+        // Direct ones before relayed ones; the newest first: when a path has changed, it is the one that works.
+        let best = self.connections.get(&peer).and_then(|connections| {
+            connections.iter().rfind(|(path, _)| *path == Path::Direct).or(connections.last()).copied()
+        });
+        let Some((path, connection)) = best else {
             return self.reach(peer);
         };
         let Some(call) = self.calls.get_mut(&key) else { return };
         self.streams_opened += 1;
         let stream = StreamId { connection, number: 2 * self.streams_opened };
         call.stream = Some(stream);
+        call.path = path;
         self.bound.insert(stream, key);
         self.effects.push_back(Effect::Open { peer, stream });
         self.repeat(key, stream);
@@ -532,6 +567,8 @@ impl Call {
             role,
             phase: Phase::Running,
             stream: None,
+            path: Path::Direct,
+            nudged_for: 0,
             reopenings: 0,
             last_sent: 0,
             last_received: 0,
@@ -541,10 +578,18 @@ impl Call {
     }
 
     fn deadline(&self) -> Option<Instant> {
-        match self.phase {
+        let last = match self.phase {
             Phase::Running => self.unacknowledged.front().map(|first| first.since + DELIVER_WITHIN),
             Phase::Closing { until } => Some(until),
-        }
+        };
+        last.map(|last| self.nudge_at().map_or(last, |nudge| nudge.min(last)))
+    }
+
+    /// When another way is to be looked for.
+    fn nudge_at(&self) -> Option<Instant> {
+        let first = self.unacknowledged.front()?;
+        (self.stream.is_some() && self.path == Path::Relayed && first.seq > self.nudged_for)
+            .then(|| first.since + NUDGE_AFTER)
     }
 }
 

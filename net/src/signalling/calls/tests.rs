@@ -55,12 +55,16 @@ impl Pair {
     }
 
     fn connect(&mut self) -> ConnectionId {
+        self.connect_by(Path::Direct)
+    }
+
+    fn connect_by(&mut self, path: Path) -> ConnectionId {
         self.connections_made += 1;
         let connection = link(self.connections_made);
         self.connections.push(connection);
         for i in 0..2 {
             let other = self.sides[1 - i].me;
-            self.sides[i].calls.connected(other, connection);
+            self.sides[i].calls.connected(other, connection, path);
         }
         self.carry_out();
         connection
@@ -172,6 +176,44 @@ fn messages_go_both_ways_on_one_stream() {
 }
 
 #[test]
+fn a_direct_way_is_preferred_to_a_newer_one_through_a_relay() {
+    let mut pair = Pair::new();
+    pair.connect_by(Path::Relayed);
+    let direct = pair.connect();
+    pair.connect_by(Path::Relayed);
+    pair.send(0, CALL, invite());
+    pair.settle();
+    assert_eq!(pair.signals(1), [invite()]);
+    assert!(pair.sides[1].calls.bound.keys().all(|stream| stream.connection == direct));
+    pair.cut(direct);
+    pair.send(0, CALL, candidate(1));
+    pair.settle();
+    assert_eq!(pair.signals(1), [invite(), candidate(1)], "and without it the call goes on through the relay");
+}
+
+#[test]
+fn a_call_leaves_a_relayed_way_that_is_dead_before_anybody_says_so() {
+    for silenced in [0, 1] {
+        let mut pair = Pair::new();
+        pair.connect_by(Path::Relayed);
+        pair.send(0, CALL, invite());
+        pair.settle();
+        // What is sent from now on is lost, and nobody is told.
+        pair.connections.clear();
+        pair.send(silenced, CALL, candidate(1));
+        let (now, other) = (pair.now + NUDGE_AFTER, pair.sides[1 - silenced].me);
+        pair.sides[silenced].calls.handle_timeout(now);
+        assert_eq!(pair.sides[silenced].calls.poll_effect(), Some(Effect::Reach { peer: other }));
+        assert_eq!(pair.sides[silenced].calls.poll_effect(), None);
+        pair.connect_by(Path::Relayed);
+        pair.settle();
+        assert_eq!(pair.signals(1 - silenced).last(), Some(&candidate(1)));
+        pair.pass(DELIVER_WITHIN);
+        assert_eq!(pair.failures(0) + pair.failures(1), 0);
+    }
+}
+
+#[test]
 fn only_an_invitation_opens_a_call() {
     let mut pair = Pair::connected();
     pair.send(0, CALL, Body::Ringing);
@@ -193,7 +235,7 @@ fn nobody_can_speak_in_a_call_of_others() {
     pair.send(0, CALL, invite());
     pair.settle();
     let (eve, now) = (PeerId::random(), pair.now);
-    pair.sides[1].calls.connected(eve, link(50));
+    pair.sides[1].calls.connected(eve, link(50), Path::Direct);
     let envelope = Envelope::Message { call: CALL, seq: 2, ack: 0, body: Body::Bye { reason: ByeReason::HungUp } };
     pair.sides[1].calls.received(now, eve, StreamId { connection: link(50), number: 1 }, &envelope.encode());
     pair.carry_out();
@@ -301,7 +343,7 @@ fn a_hundred_invitations_in_a_second_are_cut_down_and_another_peer_still_gets_th
     assert_eq!(pair.signals(1).len(), INVITATION_BURST as usize);
     assert_eq!(pair.failures(0), 100 - INVITATION_BURST as usize);
     let (other, now) = (PeerId::random(), pair.now);
-    pair.sides[1].calls.connected(other, link(60));
+    pair.sides[1].calls.connected(other, link(60), Path::Direct);
     let envelope = Envelope::Message { call: CALL, seq: 1, ack: 0, body: invite() };
     pair.sides[1].calls.received(now, other, StreamId { connection: link(60), number: 1 }, &envelope.encode());
     pair.carry_out();
@@ -429,7 +471,7 @@ fn the_memory_of_ended_calls_is_bounded() {
 enum Step {
     Send(usize),
     Deliver(usize),
-    Connect,
+    Connect(bool),
     Cut(prop::sample::Index),
 }
 
@@ -437,7 +479,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..2_usize).prop_map(Step::Send),
         8 => (0..2_usize).prop_map(Step::Deliver),
-        1 => Just(Step::Connect),
+        1 => any::<bool>().prop_map(Step::Connect),
         1 => any::<prop::sample::Index>().prop_map(Step::Cut),
     ]
 }
@@ -459,14 +501,14 @@ proptest! {
                 Step::Deliver(to) => {
                     pair.deliver(to);
                 }
-                Step::Connect if pair.connections.len() < 3 => {
-                    pair.connect();
+                Step::Connect(relayed) if pair.connections.len() < 3 => {
+                    pair.connect_by(if relayed { Path::Relayed } else { Path::Direct });
                 }
                 Step::Cut(which) if !pair.connections.is_empty() => {
                     let connection = pair.connections[which.index(pair.connections.len())];
                     pair.cut(connection);
                 }
-                Step::Connect | Step::Cut(_) => {}
+                Step::Connect(_) | Step::Cut(_) => {}
             }
         }
         prop_assume!(said.iter().all(|said| said.len() < MAX_UNACKNOWLEDGED));

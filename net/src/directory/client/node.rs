@@ -1,0 +1,731 @@
+//! One node: being connected, saying hello, online, and back. Pure.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
+use rand::{RngExt, rngs::StdRng};
+
+use super::{
+    Effect,
+    asked::{Asked, Wish},
+    homes::Duty,
+    ice::{self, Access},
+    known::Known,
+};
+use crate::{
+    Circle, Found, IceServer, NodeLink, NodeState, OfflineReason,
+    directory::{Card, Entry, GoneReason, Place, Push, Refusal, Request, Scope},
+    token_bucket::TokenBucket,
+};
+
+/// How long each step may take.
+const DIAL_WITHIN: Duration = Duration::from_secs(6);
+const WELCOME_WITHIN: Duration = Duration::from_secs(5);
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long a node may take to show that it is still there after the network has changed. The path may be a dead one
+/// that nobody reports for many minutes.
+const PROBE_WITHIN: Duration = Duration::from_millis(800);
+
+/// After a node is lost, it is tried again within this time, and if that fails, after pauses that double, of which the
+/// second half is random: a thousand clients must not come back in one moment.
+const FIRST_PAUSE: Duration = Duration::from_millis(300);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+
+/// A node that says goodbye needs a while to come back.
+const RESTART_PAUSE: Duration = Duration::from_millis(1500);
+
+/// How long a node that refuses us, floods us or sends nonsense is left alone.
+const SHUN: Duration = Duration::from_secs(120);
+
+/// A node that is lost before this has failed once more.
+const SETTLED_AFTER: Duration = Duration::from_secs(5);
+
+/// From how many failures in a row on another node is chosen in its place.
+const AILING_FROM: u32 = 3;
+
+/// For how long people are believed to be there after the node that shows them is lost.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How often we say that we are still here, whatever the node wants.
+const BEAT_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(30);
+
+/// When something that was refused, for the moment, is asked again.
+const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
+const ASK_TURN_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const RESERVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// How many frames a node may push at once, and per second in the long run; as many cards are checked. More: it is
+/// shunned.
+const FRAME_BURST: u32 = 2000;
+const FRAMES_PER_SECOND: f64 = 100.0;
+const CARD_BURST: u32 = 8000;
+const CARDS_PER_SECOND: f64 = 200.0;
+
+/// How many pages a list may have.
+const MAX_PAGES: u32 = 1000;
+
+/// What a node's acts need to know of the client.
+pub(super) struct Context<'a> {
+    pub(super) now: Instant,
+    pub(super) local: PeerId,
+    pub(super) card: &'a Card,
+    pub(super) circle: &'a Circle,
+    pub(super) random: &'a mut StdRng,
+    pub(super) effects: &'a mut VecDeque<Effect>,
+}
+
+/// One node.
+#[derive(Debug)]
+pub(super) struct Node {
+    id: PeerId,
+    pub(super) addresses: Vec<Multiaddr>,
+    /// What it is asked for; `None`: it is not needed.
+    duty: Option<Duty>,
+    link: Link,
+    /// Failures in a row.
+    failures: u32,
+    /// Why it could not be reached, until it is.
+    trouble: Option<String>,
+    known: Known,
+    /// When the node was lost that showed those who have not been shown again since.
+    fading_since: Option<Instant>,
+    cards: TokenBucket,
+    /// Behind which port of this machine its TURN relay is.
+    shim: Option<u16>,
+    published: Option<NodeLink>,
+}
+
+#[derive(Debug)]
+enum Link {
+    /// Not needed.
+    Idle,
+    Waiting {
+        until: Instant,
+        /// It has misbehaved: nothing shortens the wait.
+        shunned: bool,
+    },
+    Dialling {
+        until: Instant,
+        /// To be tried next.
+        rest: Vec<Multiaddr>,
+    },
+    Greeting {
+        stream: Stream,
+        until: Instant,
+    },
+    Online {
+        stream: Stream,
+        online: Online,
+    },
+}
+
+/// A stream to the node.
+#[derive(Debug)]
+struct Stream {
+    connection: ConnectionId,
+    /// Where the node was reached.
+    address: Multiaddr,
+    since: Instant,
+    asked: Asked,
+    /// Lists that are not complete yet.
+    lists: BTreeMap<Scope, List>,
+    frames: TokenBucket,
+}
+
+#[derive(Debug)]
+struct List {
+    pages: u32,
+    until: Instant,
+}
+
+/// What is known of a node that has welcomed us.
+#[derive(Debug)]
+struct Online {
+    since: Instant,
+    rtt: Duration,
+    turn: bool,
+    stun: Vec<u16>,
+    beat_every: Duration,
+    beat_at: Instant,
+    beat_sent: Option<Instant>,
+    /// When it is lost unless it says something.
+    answer_by: Option<Instant>,
+    access: Option<Access>,
+    ask_turn_at: Option<Instant>,
+    reserve_at: Option<Instant>,
+    ask_again_at: Option<Instant>,
+}
+
+/// Why a stream to a node ends.
+enum End {
+    /// It broke, or the node did not answer.
+    Lost(String),
+    /// The node said that it goes.
+    Restart,
+    /// The node does not want us, or does what no node should.
+    Shunned(String),
+}
+
+impl Node {
+    pub(super) fn new(now: Instant, id: PeerId) -> Self {
+        Self {
+            id,
+            addresses: Vec::new(),
+            duty: None,
+            link: Link::Idle,
+            failures: 0,
+            trouble: None,
+            known: Known::default(),
+            fading_since: None,
+            cards: TokenBucket::new(CARD_BURST, CARDS_PER_SECOND, now),
+            shim: None,
+            published: None,
+        }
+    }
+
+    /// Whether another one should be tried in its place.
+    pub(super) fn is_ailing(&self) -> bool {
+        self.failures >= AILING_FROM
+    }
+
+    /// Where a person can be reached through this node, if it shows them.
+    pub(super) fn shows(&self, peer: &PeerId) -> bool {
+        self.known.contains(peer)
+    }
+
+    /// The address that others are dialled through, while the node is online.
+    pub(super) fn circuit(&self) -> Option<Multiaddr> {
+        match &self.link {
+            Link::Online { stream, .. } => Some(circuit(&stream.address, self.id)),
+            Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } | Link::Greeting { .. } => None,
+        }
+    }
+
+    /// Its connection, while it is online.
+    pub(super) fn connection(&self) -> Option<ConnectionId> {
+        match &self.link {
+            Link::Online { stream, .. } => Some(stream.connection),
+            Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } | Link::Greeting { .. } => None,
+        }
+    }
+
+    /// What it offers for media: STUN and TURN over UDP, then TURN over its stream.
+    pub(super) fn ice_servers(&self) -> (Vec<IceServer>, Option<IceServer>) {
+        let Link::Online { stream, online } = &self.link else { return (Vec::new(), None) };
+        let mut servers = ice::stun(&stream.address, &online.stun);
+        servers.extend(online.access.iter().flat_map(|access| access.direct(&stream.address)));
+        let streamed = online.access.as_ref().filter(|access| access.is_streamed());
+        (servers, streamed.zip(self.shim).map(|(access, port)| access.through(port)))
+    }
+
+    /// Its TURN relay is behind this port of this machine now.
+    pub(super) fn shim_at(&mut self, port: u16) {
+        self.shim = Some(port);
+    }
+
+    /// What the node is asked for has changed, or the card or the circle has.
+    pub(super) fn set_duty(&mut self, cx: &mut Context<'_>, duty: Option<Duty>) {
+        self.duty = duty;
+        if self.duty.is_none() {
+            self.say(cx, vec![Request::Bye {}]);
+            self.hang_up(cx);
+            self.link = Link::Idle;
+            self.failures = 0;
+            self.trouble = None;
+            self.fading_since = None;
+            let gone = self.known.take_all();
+            self.tell_gone(cx, gone, OfflineReason::Left);
+        } else if matches!(self.link, Link::Idle) {
+            self.dial(cx);
+        } else {
+            self.bring_up_to_date(cx);
+        }
+        self.publish(cx);
+    }
+
+    /// There is a connection to the node.
+    pub(super) fn connected(&mut self, cx: &mut Context<'_>, connection: ConnectionId, address: Multiaddr) {
+        match self.link {
+            Link::Waiting { shunned: false, .. } | Link::Dialling { .. } => {}
+            // One too many, or not wanted.
+            Link::Idle | Link::Waiting { .. } | Link::Greeting { .. } | Link::Online { .. } => return,
+        }
+        let stream = Stream {
+            connection,
+            address,
+            since: cx.now,
+            asked: Asked::default(),
+            lists: BTreeMap::new(),
+            frames: TokenBucket::new(FRAME_BURST, FRAMES_PER_SECOND, cx.now),
+        };
+        self.known.begin();
+        self.link = Link::Greeting { stream, until: cx.now + WELCOME_WITHIN };
+        // All at once: waiting for the welcome would cost one more trip to the node and back.
+        self.bring_up_to_date(cx);
+        self.publish(cx);
+    }
+
+    /// An attempt to connect has failed.
+    pub(super) fn dial_failed(&mut self, cx: &mut Context<'_>, reason: String) {
+        let Link::Dialling { rest, .. } = &mut self.link else { return };
+        if rest.is_empty() {
+            self.failed(cx, reason);
+        } else {
+            let addresses = std::mem::take(rest);
+            self.link = Link::Dialling { until: cx.now + DIAL_WITHIN, rest: Vec::new() };
+            cx.effects.push_back(Effect::Dial { node: self.id, addresses });
+        }
+    }
+
+    /// A connection, or our stream on it, has ended.
+    pub(super) fn disconnected(&mut self, cx: &mut Context<'_>, connection: ConnectionId, reason: String) {
+        if self.stream().is_some_and(|stream| stream.connection == connection) {
+            self.end(cx, End::Lost(reason));
+        }
+    }
+
+    /// The reservation on the node's relay was refused or has ended.
+    pub(super) fn unreserved(&mut self, cx: &mut Context<'_>) {
+        let pause = RESERVE_AGAIN_AFTER.mul_f64(1.0 + cx.random.random::<f64>());
+        if let Link::Online { online, .. } = &mut self.link {
+            online.reserve_at = Some(cx.now + pause);
+        }
+    }
+
+    /// The addresses of this machine have changed, or it has slept.
+    pub(super) fn network_changed(&mut self, cx: &mut Context<'_>) {
+        match &mut self.link {
+            Link::Idle | Link::Waiting { shunned: true, .. } => return,
+            Link::Waiting { .. } | Link::Dialling { .. } => {
+                self.failures = 0;
+                self.dial(cx);
+            }
+            Link::Greeting { .. } => {
+                self.hang_up(cx);
+                self.fade(cx.now);
+                self.dial(cx);
+            }
+            Link::Online { online, .. } => {
+                let by = cx.now + PROBE_WITHIN;
+                online.answer_by = Some(online.answer_by.map_or(by, |at| at.min(by)));
+                online.beat_sent = Some(cx.now);
+                online.beat_at = cx.now + online.beat_every;
+                self.say(cx, vec![Request::Beat {}]);
+            }
+        }
+        self.publish(cx);
+    }
+
+    /// This process ends.
+    pub(super) fn say_goodbye(&mut self, cx: &mut Context<'_>) {
+        self.say(cx, vec![Request::Bye {}]);
+    }
+
+    /// The node says something.
+    pub(super) fn pushed(&mut self, cx: &mut Context<'_>, connection: ConnectionId, push: Push) {
+        let Some(stream) = self.stream_mut().filter(|stream| stream.connection == connection) else { return };
+        if !stream.frames.take(cx.now) {
+            return self.end(cx, End::Shunned("the node floods us".into()));
+        }
+        if let Link::Online { online, .. } = &mut self.link {
+            online.answer_by = None;
+        }
+        match push {
+            Push::Welcome { relay, turn, stun, beat_ms, .. } => self.welcomed(cx, relay, turn, stun, beat_ms),
+            Push::People { scope, people, more } => self.people(cx, scope, people, more),
+            Push::Gone { scope, peer, reason } => {
+                if let Some(found) = self.stream().and_then(|stream| stream.asked.found(&scope))
+                    && self.known.remove(&peer, found)
+                {
+                    let reason = match reason {
+                        GoneReason::Left => OfflineReason::Left,
+                        GoneReason::Lost => OfflineReason::Lost,
+                    };
+                    self.tell_gone(cx, vec![(peer, found)], reason);
+                }
+            }
+            Push::Turn(granted) => self.turn_granted(cx, granted),
+            Push::Refused { request, why } => self.refused(cx, &request, why),
+            Push::Beat {} => self.beat_answered(cx.now),
+            Push::Bye {} => self.end(cx, End::Restart),
+            Push::Unknown => {}
+        }
+        self.publish(cx);
+    }
+
+    fn welcomed(&mut self, cx: &mut Context<'_>, relay: bool, turn: bool, stun: Vec<u16>, beat_ms: u32) {
+        self.link = match std::mem::replace(&mut self.link, Link::Idle) {
+            Link::Greeting { stream, .. } => {
+                let beat_every = Duration::from_millis(beat_ms.into()).clamp(*BEAT_EVERY.start(), *BEAT_EVERY.end());
+                let online = Online {
+                    since: cx.now,
+                    rtt: cx.now.saturating_duration_since(stream.since),
+                    turn,
+                    stun,
+                    beat_every,
+                    // The first one at once: how long the welcome took says little of the way.
+                    beat_at: cx.now,
+                    beat_sent: None,
+                    answer_by: None,
+                    access: None,
+                    ask_turn_at: turn.then_some(cx.now),
+                    reserve_at: relay.then_some(cx.now),
+                    ask_again_at: None,
+                };
+                Link::Online { stream, online }
+            }
+            // Once is enough.
+            link @ (Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } | Link::Online { .. }) => link,
+        };
+        self.trouble = None;
+        self.handle_timeout(cx);
+    }
+
+    fn people(&mut self, cx: &mut Context<'_>, scope: Scope, people: Vec<Entry>, more: bool) {
+        let (Link::Greeting { stream, .. } | Link::Online { stream, .. }) = &mut self.link else { return };
+        let Some(found) = stream.asked.found(&scope) else {
+            tracing::debug!(node = %self.id, "people in a place that was not asked about");
+            return;
+        };
+        for Entry { peer, card } in people {
+            if peer == cx.local || !stream.asked.is_about(found, &peer) || !self.known.has_place_for(&peer) {
+                continue;
+            }
+            if !self.cards.take(cx.now) {
+                return self.end(cx, End::Shunned("the node floods us with people".into()));
+            }
+            let room = match found {
+                Found::Room(id) => cx.circle.rooms.iter().find(|room| room.id() == id),
+                Found::Lobby | Found::Contact => None,
+            };
+            let card = match (found, room) {
+                (Found::Room(_), Some(room)) => room.unseal(peer, &card),
+                (Found::Room(_), None) => None,
+                (Found::Lobby | Found::Contact, _) => Some(card),
+            };
+            match card
+                .ok_or_else(|| "not sealed".to_owned())
+                .and_then(|card| Card::from_bytes(card).open(peer).map_err(|error| error.to_string()))
+            {
+                Ok(said) => {
+                    self.known.insert(peer, found);
+                    cx.effects.push_back(Effect::Seen { node: self.id, peer, found, said });
+                }
+                Err(error) => tracing::debug!(node = %self.id, %peer, error, "a card is not believed"),
+            }
+        }
+        if let Some(list) = stream.lists.get_mut(&scope) {
+            list.pages += 1;
+            list.until = cx.now + ANSWER_WITHIN;
+            if list.pages > MAX_PAGES {
+                return self.end(cx, End::Shunned("a list without an end".into()));
+            }
+            // A push that crosses the request looks like the end of the list, too: then those fade who are not shown
+            // again within the grace, which is long enough.
+            if !more {
+                stream.lists.remove(&scope);
+                self.fade_if_due(cx);
+            }
+        }
+    }
+
+    fn turn_granted(&mut self, cx: &mut Context<'_>, granted: crate::directory::TurnAccess) {
+        let Link::Online { online, .. } = &mut self.link else { return };
+        online.access = Access::new(cx.now, granted);
+        match &online.access {
+            Some(access) => {
+                online.ask_turn_at = Some(access.renew_at);
+                if access.is_streamed() && self.shim.is_none() {
+                    cx.effects.push_back(Effect::Shim { node: self.id });
+                }
+            }
+            None => online.ask_turn_at = Some(cx.now + ASK_TURN_AGAIN_AFTER),
+        }
+    }
+
+    fn refused(&mut self, cx: &mut Context<'_>, request: &str, why: Refusal) {
+        tracing::debug!(node = %self.id, request, ?why, "the node refuses");
+        match (&mut self.link, request) {
+            (Link::Greeting { .. }, "hello") => {
+                let reason = match why {
+                    Refusal::BadCard => "it refuses our card",
+                    Refusal::UnknownVersion => "it speaks another version",
+                    Refusal::Full => "it is full",
+                    Refusal::TooOften => "we come too often",
+                    Refusal::HelloFirst | Refusal::TooMany | Refusal::NotOffered | Refusal::Other => "it refuses us",
+                };
+                match why {
+                    // In a moment it may be otherwise.
+                    Refusal::TooOften | Refusal::Full => self.end(cx, End::Lost(reason.into())),
+                    Refusal::BadCard
+                    | Refusal::UnknownVersion
+                    | Refusal::HelloFirst
+                    | Refusal::TooMany
+                    | Refusal::NotOffered
+                    | Refusal::Other => self.end(cx, End::Shunned(reason.into())),
+                }
+            }
+            (Link::Online { online, .. }, "turn") => online.ask_turn_at = Some(cx.now + ASK_TURN_AGAIN_AFTER),
+            (Link::Greeting { stream, .. }, _) => stream.lists.clear(),
+            (Link::Online { stream, online }, _) => {
+                // Which one, the node does not say: no list is waited for any more.
+                stream.lists.clear();
+                if why == Refusal::TooOften {
+                    online.ask_again_at.get_or_insert(cx.now + ASK_AGAIN_AFTER);
+                }
+            }
+            (Link::Idle | Link::Waiting { .. } | Link::Dialling { .. }, _) => {}
+        }
+    }
+
+    fn beat_answered(&mut self, now: Instant) {
+        let Link::Online { online, .. } = &mut self.link else { return };
+        let Some(sent) = online.beat_sent.take() else { return };
+        let rtt = now.saturating_duration_since(sent);
+        // Small changes are nothing to tell anybody.
+        if rtt.abs_diff(online.rtt) > (online.rtt / 4).max(Duration::from_millis(5)) {
+            online.rtt = rtt;
+        }
+    }
+
+    /// When [`Node::handle_timeout`] wants to be called.
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let fade = self.fading_since.map(|since| since + GRACE);
+        match &self.link {
+            Link::Idle => None,
+            Link::Waiting { until, .. } | Link::Dialling { until, .. } => earliest([Some(*until), fade]),
+            Link::Greeting { stream, until } => earliest([Some(*until), stream.list_due()]),
+            Link::Online { stream, online } => {
+                let fade = fade.filter(|_| stream.lists.is_empty());
+                let soonest = [online.answer_by, online.ask_turn_at, online.reserve_at, online.ask_again_at];
+                earliest([earliest(soonest), Some(online.beat_at), stream.list_due(), fade])
+            }
+        }
+    }
+
+    /// Deadlines.
+    pub(super) fn handle_timeout(&mut self, cx: &mut Context<'_>) {
+        self.fade_if_due(cx);
+        let now = cx.now;
+        let due = |at: &mut Option<Instant>| at.take_if(|at| *at <= now).is_some();
+        match &mut self.link {
+            Link::Waiting { until, .. } if *until <= now => self.dial(cx),
+            Link::Dialling { until, .. } if *until <= now => self.dial_failed(cx, "it does not answer".into()),
+            Link::Greeting { until, stream } if *until <= now || stream.list_due().is_some_and(|at| at <= now) => {
+                self.end(cx, End::Lost("it does not welcome us".into()));
+            }
+            Link::Online { stream, .. } if stream.list_due().is_some_and(|at| at <= now) => {
+                self.end(cx, End::Lost("it stopped in the middle of a list".into()));
+            }
+            Link::Online { online, .. } if online.answer_by.is_some_and(|at| at <= now) => {
+                self.end(cx, End::Lost("it does not answer any more".into()));
+            }
+            Link::Online { stream, online } => {
+                if now.saturating_duration_since(online.since) >= SETTLED_AFTER {
+                    self.failures = 0;
+                }
+                let mut requests = Vec::new();
+                if online.beat_at <= now {
+                    online.beat_at = now + online.beat_every;
+                    online.beat_sent = Some(now);
+                    online.answer_by.get_or_insert(now + ANSWER_WITHIN);
+                    requests.push(Request::Beat {});
+                }
+                if due(&mut online.ask_turn_at) {
+                    requests.push(Request::Turn {});
+                }
+                if due(&mut online.reserve_at) {
+                    let address = circuit(&stream.address, self.id);
+                    cx.effects.push_back(Effect::Reserve { node: self.id, address });
+                }
+                if due(&mut online.ask_again_at) {
+                    stream.asked.forget();
+                    self.bring_up_to_date(cx);
+                }
+                self.say(cx, requests);
+            }
+            Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } | Link::Greeting { .. } => {}
+        }
+        self.publish(cx);
+    }
+
+    /// TCP first: then a process that dies is noticed by the other end at once.
+    fn dial(&mut self, cx: &mut Context<'_>) {
+        let over_tcp = |address: &Multiaddr| !address.iter().any(|part| matches!(part, Protocol::Udp(_)));
+        let (tcp, quic): (Vec<Multiaddr>, Vec<Multiaddr>) = self.addresses.iter().cloned().partition(over_tcp);
+        let (addresses, rest) = if tcp.is_empty() { (quic, Vec::new()) } else { (tcp, quic) };
+        self.link = Link::Dialling { until: cx.now + DIAL_WITHIN, rest };
+        cx.effects.push_back(Effect::Dial { node: self.id, addresses });
+    }
+
+    fn failed(&mut self, cx: &mut Context<'_>, reason: String) {
+        tracing::debug!(node = %self.id, reason, "a node can't be reached");
+        self.trouble = Some(reason);
+        self.failures = self.failures.saturating_add(1);
+        self.link = Link::Waiting { until: cx.now + pause(self.failures, cx.random.random::<f64>()), shunned: false };
+        self.publish(cx);
+    }
+
+    /// A stream is over.
+    fn end(&mut self, cx: &mut Context<'_>, end: End) {
+        let settled = match &self.link {
+            Link::Online { online, .. } => cx.now.saturating_duration_since(online.since) >= SETTLED_AFTER,
+            Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } | Link::Greeting { .. } => false,
+        };
+        self.hang_up(cx);
+        self.fade(cx.now);
+        self.failures = if settled { 0 } else { self.failures.saturating_add(1) };
+        let jitter = cx.random.random::<f64>();
+        let (pause, reason, shunned) = match end {
+            End::Lost(reason) => (pause(self.failures, jitter), reason, false),
+            End::Restart => {
+                (RESTART_PAUSE.mul_f64(jitter).max(pause(self.failures, jitter)), "it is restarting".into(), false)
+            }
+            End::Shunned(reason) => (SHUN.mul_f64(1.0 + jitter), reason, true),
+        };
+        if shunned {
+            tracing::warn!(node = %self.id, reason, "a node is left alone for a while");
+            self.failures = self.failures.max(AILING_FROM);
+        } else {
+            tracing::debug!(node = %self.id, reason, "a node is lost");
+        }
+        self.trouble = Some(reason);
+        self.link = Link::Waiting { until: cx.now + pause, shunned };
+        self.publish(cx);
+    }
+
+    fn hang_up(&mut self, cx: &mut Context<'_>) {
+        if let Some(stream) = self.stream() {
+            let connection = stream.connection;
+            cx.effects.push_back(Effect::HangUp { node: self.id, connection });
+        }
+    }
+
+    /// Whom the node shows fades from now on.
+    fn fade(&mut self, now: Instant) {
+        self.fading_since.get_or_insert(now);
+    }
+
+    /// Who was not shown again within the grace, or once the new lists are complete, is lost.
+    fn fade_if_due(&mut self, cx: &mut Context<'_>) {
+        if self.fading_since.is_none_or(|since| cx.now < since + GRACE) {
+            return;
+        }
+        let gone = match &self.link {
+            Link::Greeting { .. } => return,
+            Link::Online { stream, .. } if !stream.lists.is_empty() => return,
+            Link::Online { .. } => self.known.take_stale(),
+            Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } => self.known.take_all(),
+        };
+        self.fading_since = None;
+        self.tell_gone(cx, gone, OfflineReason::Lost);
+    }
+
+    fn tell_gone(&self, cx: &mut Context<'_>, gone: Vec<(PeerId, Found)>, reason: OfflineReason) {
+        cx.effects.extend(gone.into_iter().map(|(peer, found)| Effect::Unseen { node: self.id, peer, found, reason }));
+    }
+
+    fn bring_up_to_date(&mut self, cx: &mut Context<'_>) {
+        let Self { id, duty: Some(duty), link, known, .. } = self else { return };
+        let (Link::Greeting { stream, .. } | Link::Online { stream, .. }) = link else { return };
+        let before: Vec<Place> = stream.asked.places().cloned().collect();
+        let wish = Wish { local: cx.local, node: *id, card: cx.card, circle: cx.circle, duty };
+        let requests = stream.asked.bring_up_to(&wish);
+        for request in &requests {
+            let scope = match request {
+                // Only the first time is there a list to wait for.
+                Request::Join { place, .. } if !before.contains(place) => Scope::Place(place.clone()),
+                Request::Watch { .. } => Scope::Watched,
+                Request::Leave { place } => {
+                    stream.lists.remove(&Scope::Place(place.clone()));
+                    continue;
+                }
+                Request::Join { .. }
+                | Request::Hello { .. }
+                | Request::Unwatch { .. }
+                | Request::Hide { .. }
+                | Request::Turn {}
+                | Request::Beat {}
+                | Request::Bye {}
+                | Request::Unknown => continue,
+            };
+            stream.lists.insert(scope, List { pages: 0, until: cx.now + ANSWER_WITHIN });
+        }
+        let asked = &stream.asked;
+        let gone = known.take_unasked(|found, peer| asked.covers(found) && asked.is_about(found, peer));
+        self.tell_gone(cx, gone, OfflineReason::Left);
+        self.say(cx, requests);
+    }
+
+    fn say(&self, cx: &mut Context<'_>, requests: Vec<Request>) {
+        if let Some(stream) = self.stream()
+            && !requests.is_empty()
+        {
+            cx.effects.push_back(Effect::Say { node: self.id, connection: stream.connection, requests });
+        }
+    }
+
+    fn publish(&mut self, cx: &mut Context<'_>) {
+        let link = match (&self.link, &self.trouble) {
+            (Link::Idle, _) => NodeLink::Idle,
+            (Link::Online { online, .. }, _) => NodeLink::Online { rtt: online.rtt, turn: online.turn },
+            (Link::Waiting { .. } | Link::Dialling { .. } | Link::Greeting { .. }, Some(reason)) => {
+                NodeLink::Failed { reason: reason.clone() }
+            }
+            (Link::Waiting { .. } | Link::Dialling { .. } | Link::Greeting { .. }, None) => NodeLink::Connecting,
+        };
+        if self.published.as_ref() != Some(&link) {
+            self.published = Some(link.clone());
+            cx.effects.push_back(Effect::State(NodeState { node: self.id, link }));
+        }
+    }
+
+    fn stream(&self) -> Option<&Stream> {
+        match &self.link {
+            Link::Greeting { stream, .. } | Link::Online { stream, .. } => Some(stream),
+            Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } => None,
+        }
+    }
+
+    fn stream_mut(&mut self) -> Option<&mut Stream> {
+        match &mut self.link {
+            Link::Greeting { stream, .. } | Link::Online { stream, .. } => Some(stream),
+            Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } => None,
+        }
+    }
+}
+
+impl Stream {
+    /// When the list that is waited for longest must have come.
+    fn list_due(&self) -> Option<Instant> {
+        self.lists.values().map(|list| list.until).min()
+    }
+}
+
+fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
+    times.into_iter().flatten().min()
+}
+
+/// At once and spread out after the first failure, later between half of the pause and the whole.
+fn pause(failures: u32, jitter: f64) -> Duration {
+    match failures {
+        0 | 1 => FIRST_PAUSE.mul_f64(jitter),
+        failures => {
+            let whole = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures - 1)).min(LONGEST_PAUSE);
+            whole.mul_f64(0.5 + 0.5 * jitter)
+        }
+    }
+}
+
+fn circuit(address: &Multiaddr, node: PeerId) -> Multiaddr {
+    // The address of a connection may end with the node's id already.
+    let mut address = address.clone();
+    if !matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+        address.push(Protocol::P2p(node));
+    }
+    address.with(Protocol::P2pCircuit)
+}
