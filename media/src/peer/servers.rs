@@ -201,7 +201,7 @@ mod tests {
         let servers = Servers::resolve(&Ice { servers: servers.into(), policy: IcePolicy::All }).await;
         let urls: Vec<_> = servers.configuration.iter().flat_map(|server| server.urls.clone()).collect();
         assert_eq!(urls, ["turn:[::1]:3478?transport=udp"]);
-        assert_eq!(servers.relays, ["[::1]:3478".parse().unwrap()]);
+        assert_eq!(servers.relays, [SocketAddr::new(Ipv6Addr::LOCALHOST.into(), 3478)]);
     }
 
     #[tokio::test]
