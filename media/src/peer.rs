@@ -6,12 +6,19 @@
 //! keeps a closed connection alive.
 
 mod addresses;
+mod candidate;
 mod engine;
+mod guard;
 mod handshake;
+mod servers;
 mod socket;
 mod track;
 
-use std::sync::{Arc, atomic::Ordering, mpsc as std_mpsc};
+use std::{
+    collections::HashSet,
+    net::SocketAddr,
+    sync::{Arc, atomic::Ordering, mpsc as std_mpsc},
+};
 
 use rtc::{
     peer_connection::configuration::RTCOfferOptions,
@@ -24,18 +31,21 @@ use tokio::{
 use webrtc::{
     media_stream::track_local::TrackLocal,
     peer_connection::{
-        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCIceCandidateInit, RTCIceCandidateType,
-        RTCIceConnectionState, RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
+        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfiguration, RTCConfigurationBuilder,
+        RTCIceCandidate, RTCIceCandidateInit, RTCIceCandidateType, RTCIceConnectionState, RTCIceTransportPolicy,
+        RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
     },
     rtp_transceiver::RtpSender,
 };
 
 pub(crate) use crate::interceptors::{Kind, Meter, rtcp_tap::Feedback};
 use crate::{
-    Interfaces, Path, PathKind,
+    Ice, IcePolicy, Interfaces, Path, PathKind,
     interceptors::{deliver::Deliver, nack::RequestLost, rtcp_tap::TapRtcp},
     rtp::{IncomingPacket, OutgoingPacket},
 };
+use candidate::Candidate;
+use servers::Servers;
 use socket::Sockets;
 use track::{Negotiated, Track};
 
@@ -45,6 +55,8 @@ const MAX_DESCRIPTION: usize = 32 * 1024;
 const MAX_EVENTS: usize = 256;
 /// Requests and reports that wait for the session.
 const MAX_FEEDBACK: usize = 32;
+/// Relays of the far end that are remembered.
+const MAX_RELAYS: usize = 256;
 /// Packets that wait for a pipeline: at 720p, more than a second of video.
 const MAX_INCOMING: usize = 512;
 
@@ -60,6 +72,9 @@ pub(crate) enum Error {
     /// A candidate that is not the JSON of a candidate.
     #[error("not a candidate: {0}")]
     NotACandidate(#[from] serde_json::Error),
+    /// The far end may learn of relayed paths only, and there is no relay.
+    #[error("no relay is known, and only relayed paths are allowed")]
+    NoRelay,
     /// The stack broke down over what it was given.
     #[error("the media engine broke down: {0}")]
     BrokeDown(String),
@@ -88,6 +103,10 @@ pub(crate) struct Peer {
     /// Makes the connection's task look at what it has to send.
     nudge: Arc<Notify>,
     meter: Arc<Meter>,
+    policy: IcePolicy,
+    sockets: Sockets,
+    /// Of the far end. The stack takes a relay that checks us before its candidate is here for a machine.
+    relays: HashSet<SocketAddr>,
     /// Writers of tracks, and who attends to the connection. They end with the peer.
     tasks: JoinSet<()>,
 }
@@ -108,7 +127,13 @@ pub(crate) struct PeerOutput {
 
 impl Peer {
     /// Binds sockets; sends nothing.
-    pub(crate) async fn new(with_video: bool, interfaces: Interfaces) -> Result<(Self, PeerOutput), Error> {
+    pub(crate) async fn new(with_video: bool, interfaces: Interfaces, ice: &Ice) -> Result<(Self, PeerOutput), Error> {
+        let servers = Servers::resolve(ice).await;
+        if ice.policy == IcePolicy::RelayOnly && servers.relays.is_empty() {
+            return Err(Error::NoRelay);
+        }
+        let sockets = Sockets::new(ice.policy);
+        sockets.use_relays(&servers.relays);
         let meter = Arc::<Meter>::default();
         let nudge = Arc::<Notify>::default();
         let (events, event_output) = mpsc::channel(MAX_EVENTS);
@@ -124,8 +149,9 @@ impl Peer {
             .with_media_engine(engine::media()?)
             .with_setting_engine(engine::settings())
             .with_interceptor_registry(interceptors)
-            .with_runtime(Arc::new(Sockets::default()))
-            .with_handler(Arc::new(Handler { events: events.clone(), nudge: Arc::clone(&nudge) }))
+            .with_configuration(configuration(ice.policy, servers))
+            .with_runtime(Arc::new(sockets.clone()))
+            .with_handler(Arc::new(Handler { events: events.clone(), nudge: Arc::clone(&nudge), policy: ice.policy }))
             .with_udp_addrs(vec![interfaces])
             .build()
             .await?;
@@ -134,8 +160,19 @@ impl Peer {
         let video = if with_video { Some(Sending::new(&connection, Kind::Video).await?) } else { None };
         let mut tasks = JoinSet::new();
         tasks.spawn(attend(audio.track.clone(), events, Arc::clone(&nudge)));
-        let peer =
-            Self { connection, audio, video, connected: watch::Sender::new(false), feedback, nudge, meter, tasks };
+        let peer = Self {
+            connection,
+            audio,
+            video,
+            connected: watch::Sender::new(false),
+            feedback,
+            nudge,
+            meter,
+            policy: ice.policy,
+            sockets,
+            relays: HashSet::new(),
+            tasks,
+        };
         let output = PeerOutput {
             events: event_output,
             feedback: feedback_output,
@@ -147,7 +184,7 @@ impl Peer {
     /// An offer; with other credentials and sockets than before when `restart`.
     pub(crate) async fn create_offer(&self, restart: bool) -> Result<String, Error> {
         let offer = self.connection.create_offer(Some(RTCOfferOptions { ice_restart: restart })).await?;
-        let sdp = offer.sdp.clone();
+        let sdp = candidate::without_candidates(&offer.sdp);
         self.connection.set_local_description(offer).await?;
         Ok(sdp)
     }
@@ -158,7 +195,7 @@ impl Peer {
         guarded(sdp, |sdp| async move {
             connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
             let answer = connection.create_answer(None).await?;
-            let sdp = answer.sdp.clone();
+            let sdp = candidate::without_candidates(&answer.sdp);
             connection.set_local_description(answer).await?;
             Ok(sdp)
         })
@@ -175,9 +212,27 @@ impl Peer {
         .await
     }
 
+    /// Servers from the next restart on.
+    pub(crate) async fn set_servers(&self, ice: &Ice) -> Result<(), Error> {
+        let servers = Servers::resolve(ice).await;
+        if self.policy == IcePolicy::RelayOnly && servers.relays.is_empty() {
+            return Err(Error::NoRelay);
+        }
+        self.sockets.use_relays(&servers.relays);
+        Ok(self.connection.set_configuration(configuration(self.policy, servers)).await?)
+    }
+
     /// A candidate of the far end, after its description.
-    pub(crate) async fn add_candidate(&self, json: &str) -> Result<(), Error> {
+    pub(crate) async fn add_candidate(&mut self, json: &str) -> Result<(), Error> {
         let candidate: RTCIceCandidateInit = serde_json::from_str(json)?;
+        if let Candidate { address: Some(relay), relayed: true } = Candidate::parse(&candidate.candidate) {
+            if !self.sockets.meet_relay(relay) {
+                return Ok(());
+            }
+            if self.relays.len() < MAX_RELAYS {
+                self.relays.insert(relay);
+            }
+        }
         self.connection.add_ice_candidate(candidate).await?;
         self.nudge.notify_one();
         Ok(())
@@ -218,11 +273,17 @@ impl Peer {
     pub(crate) async fn path(&self) -> Option<Path> {
         let dtls = self.audio.sender.transport().await.ok()??;
         let pair = dtls.ice_transport().get_selected_candidate_pair().await.ok()??;
-        let relayed = [pair.local(), pair.remote()].iter().any(|end| end.typ == RTCIceCandidateType::Relay);
+        let kind = |end: &RTCIceCandidate| {
+            let address = end.address.parse().ok().map(|ip| SocketAddr::new(ip, end.port));
+            let of_relay = address.is_some_and(|address| self.relays.contains(&address));
+            if of_relay { RTCIceCandidateType::Relay } else { end.typ }
+        };
+        let (local, remote) = (pair.local().typ, kind(pair.remote()));
+        let relayed = [local, remote].contains(&RTCIceCandidateType::Relay);
         Some(Path {
             kind: if relayed { PathKind::Relayed } else { PathKind::Direct },
-            local: format!("{}/{}", pair.local().typ, pair.local().protocol),
-            remote: format!("{}/{}", pair.remote().typ, pair.remote().protocol),
+            local: format!("{local}/{}", pair.local().protocol),
+            remote: format!("{remote}/{}", pair.remote().protocol),
         })
     }
 
@@ -247,6 +308,17 @@ impl Sending {
         let sender = connection.add_track(local).await?;
         Ok(Self { track, sender })
     }
+}
+
+fn configuration(policy: IcePolicy, servers: Servers) -> RTCConfiguration {
+    let transport_policy = match policy {
+        IcePolicy::RelayOnly => RTCIceTransportPolicy::Relay,
+        IcePolicy::All | IcePolicy::DirectOnly => RTCIceTransportPolicy::All,
+    };
+    RTCConfigurationBuilder::new()
+        .with_ice_servers(servers.configuration)
+        .with_ice_transport_policy(transport_policy)
+        .build()
 }
 
 /// Runs what reads a peer's description on a task of its own, so that a fault of the stack ends as an error.
@@ -283,6 +355,7 @@ async fn attend(track: Track, events: mpsc::Sender<PeerEvent>, nudge: Arc<Notify
 struct Handler {
     events: mpsc::Sender<PeerEvent>,
     nudge: Arc<Notify>,
+    policy: IcePolicy,
 }
 
 impl Handler {
@@ -296,8 +369,17 @@ impl Handler {
 #[async_trait::async_trait]
 impl PeerConnectionEventHandler for Handler {
     async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
-        let json = event.candidate.to_json().ok().filter(|init| !init.candidate.is_empty());
-        if let Some(json) = json.and_then(|init| serde_json::to_string(&init).ok()) {
+        let Some(mut init) = event.candidate.to_json().ok().filter(|init| !init.candidate.is_empty()) else { return };
+        let relayed = Candidate::parse(&init.candidate).relayed;
+        match self.policy {
+            IcePolicy::RelayOnly if !relayed => return,
+            IcePolicy::All | IcePolicy::RelayOnly | IcePolicy::DirectOnly => {}
+        }
+        if relayed {
+            init.candidate = candidate::without_base(&init.candidate);
+            init.url = None;
+        }
+        if let Ok(json) = serde_json::to_string(&init) {
             self.tell(PeerEvent::Candidate(json));
         }
     }

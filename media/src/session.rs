@@ -148,6 +148,12 @@ impl Session {
         self.command(Command::RestartIce);
     }
 
+    /// Newer servers and credentials, for the next restart: those of TURN expire in a long call. The policy stays that of
+    /// the configuration.
+    pub fn set_ice(&self, ice: Ice) {
+        self.command(Command::SetIce(ice));
+    }
+
     /// Opens the camera for the preview; nothing is sent.
     pub fn start_preview(&self) {
         self.command(Command::StartPreview);

@@ -12,8 +12,8 @@ use std::{
 use pair::{Pair, config};
 use parlor_media::SessionEvent;
 
-const CALLS: usize = 25;
-const WARM_UP: usize = 5;
+const CALLS: usize = 30;
+const WARM_UP: usize = 10;
 
 /// The C library gives every thread a heap of its own, up to eight a core, and keeps what threads that are gone left in
 /// theirs. With one heap, what grows is a leak.

@@ -1,4 +1,5 @@
-//! The sockets under the stack, and what they add to it: lost parts of the DTLS handshake are sent again.
+//! The sockets under the stack, and what they add to it: lost parts of the DTLS handshake are sent again, and nobody is
+//! talked to whom the policy forbids.
 //!
 //! The stack asks its runtime for sockets. Ours is tokio's, but for a layer around each socket that sees every
 //! datagram.
@@ -21,29 +22,64 @@ use webrtc::runtime::{
     Transmit,
 };
 
-use super::handshake::{Datagram, Handshake};
-use crate::clock;
+use super::{
+    guard::Guard,
+    handshake::{Datagram, Handshake},
+};
+use crate::{IcePolicy, clock};
 
 type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Tokio, with our sockets: one for each connection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Sockets {
-    handshake: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
-/// The handshake of one connection, for all of its sockets.
-#[derive(Debug, Default)]
+/// What all sockets of one connection share.
+#[derive(Debug)]
 struct Shared {
     handshake: Mutex<Handshake>,
     /// Spares every packet of media the lock.
-    over: AtomicBool,
+    handshake_over: AtomicBool,
+    /// `None` where everybody may be talked to: spares the lock.
+    guard: Option<Mutex<Guard>>,
 }
 
 impl Shared {
     /// `None` when there is nothing left to do.
-    fn lock(&self) -> Option<MutexGuard<'_, Handshake>> {
-        (!self.over.load(Ordering::Relaxed)).then(|| self.handshake.lock().unwrap_or_else(PoisonError::into_inner))
+    fn handshake(&self) -> Option<MutexGuard<'_, Handshake>> {
+        (!self.handshake_over.load(Ordering::Relaxed)).then(|| lock(&self.handshake))
+    }
+
+    fn lets_pass(&self, far: SocketAddr) -> bool {
+        self.guard.as_ref().is_none_or(|guard| lock(guard).lets_pass(far))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sockets {
+    pub(super) fn new(policy: IcePolicy) -> Self {
+        let guard = match Guard::new(policy) {
+            Guard::Open => None,
+            guard @ (Guard::Only(_) | Guard::AllBut(_)) => Some(Mutex::new(guard)),
+        };
+        Self { shared: Arc::new(Shared { handshake: Mutex::default(), handshake_over: AtomicBool::new(false), guard }) }
+    }
+
+    /// See [`Guard::use_relays`].
+    pub(super) fn use_relays(&self, relays: &[SocketAddr]) {
+        if let Some(guard) = &self.shared.guard {
+            lock(guard).use_relays(relays);
+        }
+    }
+
+    /// See [`Guard::meet_relay`].
+    pub(super) fn meet_relay(&self, relay: SocketAddr) -> bool {
+        self.shared.guard.as_ref().is_none_or(|guard| lock(guard).meet_relay(relay))
     }
 }
 
@@ -59,7 +95,7 @@ impl Runtime for Sockets {
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         let local = socket.local_addr()?;
         let inner = TokioRuntime.wrap_udp_socket(socket)?;
-        Ok(Arc::new(Socket { inner, local, shared: Arc::clone(&self.handshake), alarm: Mutex::default() }))
+        Ok(Arc::new(Socket { inner, local, shared: Arc::clone(&self.shared), alarm: Mutex::default() }))
     }
 
     fn wrap_tcp_listener(&self, listener: std::net::TcpListener) -> io::Result<Arc<dyn AsyncTcpListener>> {
@@ -70,8 +106,9 @@ impl Runtime for Sockets {
         TokioRuntime.connect_tcp(remote)
     }
 
+    /// The stack asks on the task that drives the connection, which must not wait for names: it gets none to ask for.
     fn resolve_host<'a>(&'a self, host: &'a str) -> Later<'a, io::Result<Vec<SocketAddr>>> {
-        TokioRuntime.resolve_host(host)
+        Box::pin(async move { numeric(host).map(|address| vec![address]).ok_or(io::ErrorKind::NotFound.into()) })
     }
 
     fn sleep(&self, duration: Duration) -> Later<'static, ()> {
@@ -93,6 +130,15 @@ impl Runtime for Sockets {
     fn name(&self) -> &'static str {
         "parlor"
     }
+}
+
+/// An address and a port; of IPv6 with brackets or, as the stack writes it for TURN, without.
+fn numeric(host: &str) -> Option<SocketAddr> {
+    let unbracketed = || {
+        let (ip, port) = host.rsplit_once(':')?;
+        Some(SocketAddr::new(ip.parse().ok()?, port.parse().ok()?))
+    };
+    host.parse().ok().or_else(unbracketed)
 }
 
 /// A UDP socket that repeats what the handshake needs again, while somebody receives from it: the stack always does.
@@ -118,36 +164,32 @@ impl std::fmt::Debug for Alarm {
 }
 
 impl Socket {
-    fn alarm(&self) -> MutexGuard<'_, Alarm> {
-        self.alarm.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn sent(&self, transmit: &Transmit<'_>) {
-        let Some(mut handshake) = self.shared.lock() else { return };
+        let Some(mut handshake) = self.shared.handshake() else { return };
         let before = handshake.deadline(self.local);
         for datagram in transmit.contents.chunks(transmit.segment_size.unwrap_or(usize::MAX).max(1)) {
             handshake.sent(clock::now(), self.local, transmit.destination, datagram);
         }
         if handshake.deadline(self.local) != before
-            && let Some(receiver) = self.alarm().receiver.take()
+            && let Some(receiver) = lock(&self.alarm).receiver.take()
         {
             receiver.wake();
         }
     }
 
     fn received(&self, bytes: &[u8], stride: usize) {
-        let Some(mut handshake) = self.shared.lock() else { return };
+        let Some(mut handshake) = self.shared.handshake() else { return };
         for datagram in bytes.chunks(stride.max(1)) {
             handshake.received(datagram);
         }
-        self.shared.over.store(handshake.is_over(), Ordering::Relaxed);
+        self.shared.handshake_over.store(handshake.is_over(), Ordering::Relaxed);
     }
 
     /// Sends again what is due, and has the receiver woken when more will be.
     fn repeat(&self, cx: &mut Context<'_>) {
         loop {
-            let Some(mut handshake) = self.shared.lock() else { return };
-            let mut alarm = self.alarm();
+            let Some(mut handshake) = self.shared.handshake() else { return };
+            let mut alarm = lock(&self.alarm);
             alarm.receiver = Some(cx.waker().clone());
             let Some(deadline) = handshake.deadline(self.local) else { return };
             if alarm.at.as_ref().is_none_or(|(at, _)| *at != deadline) {
@@ -177,6 +219,10 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        if !self.shared.lets_pass(transmit.destination) {
+            tracing::trace!(to = %transmit.destination, "kept back a datagram");
+            return Poll::Ready(Ok(transmit.contents.len()));
+        }
         let result = self.inner.poll_send(cx, transmit);
         if let Poll::Ready(Ok(_)) = result {
             self.sent(transmit);
@@ -193,8 +239,12 @@ impl AsyncUdpSocket for Socket {
         self.repeat(cx);
         let result = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(count)) = result {
-            for (buf, meta) in bufs.iter().zip(&*meta).take(count) {
-                self.received(buf.get(..meta.len).unwrap_or_default(), meta.stride);
+            for (buf, meta) in bufs.iter().zip(&mut *meta).take(count) {
+                if self.shared.lets_pass(meta.addr) {
+                    self.received(buf.get(..meta.len).unwrap_or_default(), meta.stride);
+                } else {
+                    meta.len = 0; // The stack passes over what is empty.
+                }
             }
         }
         result
@@ -206,5 +256,18 @@ impl AsyncUdpSocket for Socket {
 
     fn max_gro_segments(&self) -> usize {
         self.inner.max_gro_segments()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_taken_as_the_stack_writes_them() {
+        assert_eq!(numeric("192.0.2.1:9"), Some(([192, 0, 2, 1], 9).into()));
+        assert_eq!(numeric("[2001:db8::1]:9"), numeric("2001:db8::1:9"));
+        assert!(numeric("[2001:db8::1]:9").is_some());
+        assert_eq!(numeric("host.example:9"), None);
     }
 }

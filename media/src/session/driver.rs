@@ -17,7 +17,7 @@ use super::{
     media::{Media, MediaEvent},
 };
 use crate::{
-    clock,
+    Ice, IceServer, clock,
     peer::{Error, Feedback, Kind, Peer, PeerEvent, PeerOutput},
 };
 
@@ -38,6 +38,7 @@ pub(super) enum Command {
     AcceptAnswer(String),
     AddCandidate(String),
     RestartIce,
+    SetIce(Ice),
     StartPreview,
     Start,
     SetCamera(bool),
@@ -52,6 +53,7 @@ pub(super) struct Driver {
     connection: Option<Connection>,
     candidates: Candidates,
     interfaces: Interfaces,
+    ice: Ice,
     with_video: bool,
     /// Whether the preview runs, or the call.
     activity: Activity,
@@ -94,8 +96,9 @@ struct Connection {
 }
 
 impl Driver {
-    pub(super) fn new(config: SessionConfig, events: mpsc::Sender<SessionEvent>) -> Self {
+    pub(super) fn new(mut config: SessionConfig, events: mpsc::Sender<SessionEvent>) -> Self {
         let (interfaces, with_video) = (config.interfaces, config.with_video);
+        let ice = std::mem::take(&mut config.ice);
         let (media, media_events) = Media::new(config);
         let mut ticks = tokio::time::interval(STATS_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -106,6 +109,7 @@ impl Driver {
             connection: None,
             candidates: Candidates::default(),
             interfaces,
+            ice,
             with_video,
             activity: Activity::None,
             link: Link::Idle,
@@ -180,6 +184,7 @@ impl Driver {
                 self.candidates.restarting();
                 self.create_offer(true).await;
             }
+            Command::SetIce(ice) => self.set_servers(ice.servers).await,
             Command::AcceptOffer(sdp) => self.accept_offer(sdp).await,
             Command::AcceptAnswer(sdp) => self.accept_answer(sdp).await,
             Command::AddCandidate(json) => {
@@ -218,6 +223,16 @@ impl Driver {
         }
     }
 
+    /// For the next restart, or for a connection that is not made yet. The policy stays what people agreed to.
+    async fn set_servers(&mut self, servers: Vec<IceServer>) {
+        self.ice.servers = servers;
+        if let Some(connection) = &mut self.connection
+            && let Err(error) = connection.peer.set_servers(&self.ice).await
+        {
+            tracing::warn!(%error, "goes on with the servers from before");
+        }
+    }
+
     async fn accept_offer(&mut self, sdp: String) {
         if self.connection.is_none() {
             self.with_video = offers_video(&sdp);
@@ -248,7 +263,7 @@ impl Driver {
     /// The peer connection, made when it is first needed.
     async fn connect(&mut self) -> Result<&mut Connection, Error> {
         if self.connection.is_none() {
-            let (peer, output) = Peer::new(self.with_video, self.interfaces).await?;
+            let (peer, output) = Peer::new(self.with_video, self.interfaces, &self.ice).await?;
             self.connection = Some(Connection { peer, output, described: false });
         }
         Ok(self.connection.as_mut().expect("it was just made"))
