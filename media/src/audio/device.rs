@@ -25,7 +25,8 @@ use crate::{DeviceKind, DeviceProblem, Problem};
 /// A device that gives no callback for so long is lost, whatever it says.
 const SILENT_FOR: Duration = Duration::from_secs(1);
 
-/// How often a device that is missing is looked for, and whether the default has become another.
+/// How often a device that is missing is looked for, and whether the default has become another, or the chosen one is
+/// gone.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// How often callbacks are counted.
@@ -259,7 +260,7 @@ where
     /// Returns when the stream is of no more use: broken off by a stop, or with the reason, `None` when the system's
     /// default has become another device.
     fn watch(&mut self, held: &Held) -> ControlFlow<(), Option<String>> {
-        let follows = self.wanted.is_none() && follows_default(&held.host);
+        let moves = moves_streams(&held.host);
         let mut look_at = now() + LOOK_EVERY;
         let mut beats = 0;
         // The first callback may take longer: sound servers wake their hardware for it.
@@ -278,11 +279,20 @@ where
             } else if now.saturating_duration_since(beaten_at) >= SILENT_FOR {
                 return ControlFlow::Continue(Some("it gave no sign of life for a second".to_owned()));
             }
-            if follows && now >= look_at {
+            if moves && now >= look_at {
                 look_at = now + LOOK_EVERY;
-                let default = self.direction.default_device(&held.host);
-                if default.as_ref().is_some_and(|default| !same(default, &held.device)) {
-                    return ControlFlow::Continue(None);
+                match self.wanted.as_deref() {
+                    None => {
+                        let default = self.direction.default_device(&held.host);
+                        if default.as_ref().is_some_and(|default| !same(default, &held.device)) {
+                            return ControlFlow::Continue(None);
+                        }
+                    }
+                    Some(_) => {
+                        if let Err(failure) = find(&held.host, self.direction, self.wanted.as_deref()) {
+                            return ControlFlow::Continue(Some(failure.detail));
+                        }
+                    }
                 }
             }
         }
@@ -333,8 +343,9 @@ pub(crate) fn host() -> Result<Host, Failure> {
     Ok(cpal::default_host())
 }
 
-/// Only here does a change of the default device go unnoticed by the stream, and can it be asked for cheaply.
-fn follows_default(host: &Host) -> bool {
+/// Whether this system moves a stream to another device without a word, when the default changes or the chosen device
+/// is unplugged: to what the loudspeaker plays, of all things, when no other microphone is left.
+fn moves_streams(host: &Host) -> bool {
     #[cfg(target_os = "linux")]
     return host.id() == HostId::PulseAudio;
     #[cfg(not(target_os = "linux"))]
