@@ -1,8 +1,10 @@
-//! Shows who is on the LAN: one JSON object a line for everything that happens.
+//! Shows who is on the LAN, and in the lobby of nodes: one JSON object a line for everything that happens.
 //!
 //! ```text
-//! cargo run -p parlor-net --example who -- NAME [SECONDS] [LISTEN_ADDRESS...]
+//! cargo run -p parlor-net --example who -- NAME [SECONDS] [ADDRESS...]
 //! ```
+//!
+//! Addresses that end with `/p2p/<id>` are those of nodes, the others are listened on.
 //!
 //! Says goodbye after SECONDS, or stays. `RUST_LOG` works.
 
@@ -11,7 +13,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use parlor_net::{Circle, Config, Event, Keypair, Profile, Status};
+use parlor_net::{Circle, Config, Event, Keypair, Multiaddr, NodeLink, NodeState, Profile, Status};
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
@@ -19,15 +21,16 @@ use tracing_subscriber::EnvFilter;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
     let mut args = std::env::args().skip(1);
-    let name = args.next().ok_or("usage: who NAME [SECONDS] [LISTEN_ADDRESS...]")?;
+    let name = args.next().ok_or("usage: who NAME [SECONDS] [ADDRESS...]")?;
     let seconds = args.next().map(|s| s.parse::<f64>()).transpose()?;
-    let listen = args.map(|a| a.parse()).collect::<Result<Vec<_>, _>>()?;
+    let addresses = args.map(|a| a.parse()).collect::<Result<Vec<Multiaddr>, _>>()?;
+    let (nodes, listen) = addresses.into_iter().partition(|address| address.to_string().contains("/p2p/"));
+    let circle = Circle { nodes, lobby: true, ..Circle::default() };
     let keypair = Keypair::generate_ed25519();
     say(json!({ "event": "start", "name": name, "peer": keypair.public().to_peer_id().to_string() }));
 
     let profile = Profile { name, status: Status::Free };
-    let (net, mut events) =
-        parlor_net::spawn(Config { keypair, profile, lan: true, listen, circle: Circle::default() })?;
+    let (net, mut events) = parlor_net::spawn(Config { keypair, profile, lan: true, listen, circle })?;
     let end = async {
         match seconds {
             Some(seconds) => tokio::time::sleep(Duration::from_secs_f64(seconds)).await,
@@ -64,7 +67,15 @@ fn describe(event: Event) -> serde_json::Value {
         Event::SignalFailed { peer, call, error } => {
             json!({ "event": "signal_failed", "peer": peer.to_string(), "call": call, "error": error })
         }
-        Event::Node(state) => json!({ "event": "node", "node": state.node.to_string() }),
+        Event::Node(NodeState { node, link }) => {
+            let (link, rtt_ms) = match link {
+                NodeLink::Connecting => ("connecting", None),
+                NodeLink::Online { rtt, .. } => ("online", Some(rtt.as_millis() as u64)),
+                NodeLink::Failed { .. } => ("failed", None),
+                NodeLink::Idle => ("idle", None),
+            };
+            json!({ "event": "node", "node": node.to_string(), "link": link, "rtt_ms": rtt_ms })
+        }
         Event::IceServers(servers) => json!({ "event": "ice_servers", "count": servers.len() }),
         Event::NetworkChanged => json!({ "event": "network_changed" }),
     }

@@ -251,8 +251,10 @@ impl Node {
     pub(super) fn connected(&mut self, cx: &mut Context<'_>, connection: ConnectionId, address: Multiaddr) {
         match self.link {
             Link::Waiting { shunned: false, .. } | Link::Dialling { .. } => {}
-            // One too many, or not wanted.
-            Link::Idle | Link::Waiting { .. } | Link::Greeting { .. } | Link::Online { .. } => return,
+            // One too many, or not wanted: circuits must not begin on it.
+            Link::Idle | Link::Waiting { .. } | Link::Greeting { .. } | Link::Online { .. } => {
+                return cx.effects.push_back(Effect::HangUp { node: self.id, connection });
+            }
         }
         let stream = Stream {
             connection,

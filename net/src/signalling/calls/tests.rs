@@ -529,7 +529,7 @@ proptest! {
     fn whatever_a_peer_sends_state_stays_bounded(frames in prop::collection::vec((0..40_u64, any::<u8>(), 0..4_u64, 0..6_u8), 0..300)) {
         let now = Instant::now();
         let (mut calls, peer) = (Calls::new(now), PeerId::random());
-        calls.connected(peer, link(1));
+        calls.connected(peer, link(1), Path::Direct);
         for (number, call, seq, kind) in frames {
             let call = CallId::from_bits(u128::from(call));
             let bytes = match kind {
