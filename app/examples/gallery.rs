@@ -11,17 +11,19 @@ use std::{
 
 use clap::{Parser, ValueEnum};
 use parlor::{
+    contacts::Standing,
     engine::{
-        ActiveCall, CallView, Device, Devices, EndReason, EngineLink, Me, Notice, PersonView, Quality, Sending,
-        Snapshot,
+        ActiveCall, CallView, Device, Devices, EndReason, EngineLink, Me, NodeView, Notice, PersonView, Presence,
+        Quality, RoomView, Sending, Snapshot,
     },
+    room::RoomKey,
     settings::{Language, Settings, Theme},
     ui::{Wake, WindowOptions, run},
 };
 use parlor_media::{
     CameraState, DeviceKind, DeviceProblem, Frame, FrameSender, MediaTime, Path, PathKind, Problem, Stats, frame_slot,
 };
-use parlor_net::{CallId, OfflineReason, PeerId, Status, Via, signalling::CallKind};
+use parlor_net::{CallId, NodeLink, OfflineReason, PeerId, Room, Status, Via, signalling::CallKind};
 use tokio::sync::{mpsc, watch};
 
 #[derive(Parser)]
@@ -43,6 +45,14 @@ struct Args {
 enum Screen {
     Welcome,
     People,
+    Online,
+    LinkPerson,
+    LinkNode,
+    LinkRoom,
+    LinkSelf,
+    LinkBroken,
+    Stranger,
+    Relayed,
     Empty,
     Offline,
     Ended,
@@ -81,7 +91,15 @@ fn fake_engine(args: &Args, wake: &Wake) -> EngineLink {
         let wake = wake.clone();
         move || wake.preview_frame()
     });
-    let moves = matches!(args.screen, Screen::Connected | Screen::CameraOff | Screen::Muted | Screen::Reconnecting);
+    let moves = matches!(
+        args.screen,
+        Screen::Connected
+            | Screen::Relayed
+            | Screen::Calling
+            | Screen::CameraOff
+            | Screen::Muted
+            | Screen::Reconnecting
+    );
     if moves {
         let spawn = |name: &str, frames, (width, height), hue| {
             let builder = thread::Builder::new().name(name.to_owned());
@@ -150,12 +168,27 @@ fn snapshot(args: &Args) -> Snapshot {
     } else {
         ["Ada Lovelace", "Chen Jing", "Li Wei", "Li Wei", "Grace Hopper with a very long name indeed", "Zoë Müller"]
     };
-    let people = names.iter().zip(1..).map(|(name, seed)| PersonView {
-        peer: peer(seed),
-        name: (*name).to_owned(),
-        has_namesake: names.iter().filter(|other| *other == name).count() > 1,
-        status: if seed % 3 == 2 { Status::InCall } else { Status::Free },
-        via: Via::Lan,
+    let is_online = !matches!(args.screen, Screen::People | Screen::Ended);
+    let room = Room::derive("Chess", "e4 e5");
+    let people = names.iter().zip(1..).map(|(name, seed)| {
+        let via = if is_online && seed > 2 { Via::Node } else { Via::Lan };
+        let status = if seed % 3 == 2 { Status::InCall } else { Status::Free };
+        let is_gone = is_online && seed == 6;
+        PersonView {
+            peer: peer(seed),
+            name: (*name).to_owned(),
+            says: (is_online && seed == 1).then(|| "ada_l".to_owned()),
+            has_namesake: names.iter().filter(|other| *other == name).count() > 1,
+            borrows_name: is_online && seed == 4,
+            presence: if is_gone { Presence::Offline } else { Presence::Online { status, via } },
+            standing: match seed {
+                1 => Standing::Favourite,
+                3 | 6 => Standing::Contact,
+                _ => Standing::Stranger,
+            },
+            rooms: if seed == 5 { vec![room.id()] } else { Vec::new() },
+            nodes: Vec::new(),
+        }
     });
     let me = if is_chinese { "林晓" } else { "Alex" };
     let lonely = matches!(args.screen, Screen::Empty | Screen::Offline);
@@ -166,6 +199,15 @@ fn snapshot(args: &Args) -> Snapshot {
             name: (args.screen != Screen::Welcome).then(|| me.to_owned()),
             online: args.screen != Screen::Offline,
         },
+        nodes: if is_online && !lonely { nodes() } else { Vec::new() },
+        rooms: if is_online && !lonely {
+            let name = if is_chinese { "象棋俱乐部" } else { "Chess club" };
+            vec![RoomView { key: RoomKey::new(name, "e4 e5").expect("a room"), id: Some(room.id()) }]
+        } else {
+            Vec::new()
+        },
+        blocked: if is_online { vec![(peer(42), "Spam 3000".to_owned())] } else { Vec::new() },
+        scanning: false,
         people: if lonely { Vec::new() } else { people.collect() },
         call: call(args.screen, names[0]),
         devices: Devices {
@@ -194,11 +236,25 @@ fn call(screen: Screen, name: &str) -> CallView {
         camera: if screen == Screen::Muted { CameraState::TestCard } else { CameraState::Open },
     };
     match screen {
+        Screen::Online
+        | Screen::LinkPerson
+        | Screen::LinkNode
+        | Screen::LinkRoom
+        | Screen::LinkSelf
+        | Screen::LinkBroken => CallView::Idle,
+        Screen::Stranger => CallView::Incoming { call, peer, name, kind: CallKind::Video, borrows_name: true },
+        Screen::Relayed => CallView::Connected {
+            active,
+            since,
+            path: Path { kind: PathKind::Relayed, local: "relay/udp".to_owned(), remote: "srflx/udp".to_owned() },
+            stats: Box::new(Stats { rtt_ms: Some(61.0), ..Stats::default() }),
+            quality: Quality::Good,
+        },
         Screen::Welcome | Screen::People | Screen::Empty | Screen::Offline | Screen::Ended | Screen::Settings => {
             CallView::Idle
         }
         Screen::Calling => CallView::Outgoing { call, peer, name, kind: CallKind::Video, ringing: true },
-        Screen::Incoming => CallView::Incoming { call, peer, name, kind: CallKind::Video },
+        Screen::Incoming => CallView::Incoming { call, peer, name, kind: CallKind::Video, borrows_name: false },
         Screen::Connecting => CallView::Connecting(active),
         Screen::Connected | Screen::Voice | Screen::CameraOff | Screen::Muted => CallView::Connected {
             active,
@@ -211,7 +267,37 @@ fn call(screen: Screen, name: &str) -> CallView {
     }
 }
 
+fn nodes() -> Vec<NodeView> {
+    let node = |seed, host: &str, link, kept| {
+        let address = format!("/{host}/tcp/4001/p2p/{}", peer(seed)).parse().expect("an address");
+        NodeView { node: peer(seed), addresses: vec![address], link, kept }
+    };
+    let online = NodeLink::Online { rtt: Duration::from_millis(27), turn: true };
+    let failed = NodeLink::Failed { reason: "Transport error: connection refused (os error 111)".to_owned() };
+    vec![
+        node(50, "dns/node.example.org", online, true),
+        node(51, "ip4/203.0.113.77", failed, true),
+        node(52, "ip6/2001:db8::77", NodeLink::Idle, false),
+        node(53, "ip4/198.51.100.4", NodeLink::Connecting, true),
+    ]
+}
+
+fn link_of(screen: Screen) -> Option<String> {
+    let node = format!("node=/dns/node.example.org/tcp/4001/p2p/{}", peer(50));
+    match screen {
+        Screen::LinkPerson => Some(format!("parlor:{}?name=Li%20Wei&{node}&addr=/ip4/203.0.113.9/tcp/4711", peer(77))),
+        Screen::LinkNode => Some(format!("parlor:node?{}", node.replacen("node=", "addr=", 1))),
+        Screen::LinkRoom => Some(format!("parlor:room?name=Go%20players&secret=d4&{node}")),
+        Screen::LinkSelf => Some(format!("parlor:{}", peer(99))),
+        Screen::LinkBroken => Some("parlor:12D3KooW?name=%E6%9".to_owned()),
+        _ => None,
+    }
+}
+
 fn notices_of(screen: Screen) -> Vec<Notice> {
+    if let Some(link) = link_of(screen) {
+        return vec![Notice::OpenLink(link)];
+    }
     let (call, peer, name) = (CallId::from_bits(1), peer(3), "Li Wei".to_owned());
     match screen {
         Screen::Ended => vec![

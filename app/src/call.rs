@@ -20,7 +20,7 @@
 //!          Accept (with the answer ready: to Negotiating at once)
 //! ```
 //!
-//! Every state but `Connected` has a deadline, and every end goes through one function, which closes what was opened.
+//! Every state but `Connected` has a deadline (that one has none but to restart ICE after a change of network), and every end goes through one function, which closes what was opened.
 //!
 //! | file | what |
 //! |---|---|
@@ -112,6 +112,7 @@ impl CallMachine {
             Input::SignalFailed { peer, call } => self.signal_failed(now, state, peer, call),
             Input::PeerOnline { peer } => self.peer_online(now, state, peer),
             Input::PeerOffline { peer, reason } => self.peer_offline(now, state, peer, reason),
+            Input::NetworkChanged => self.network_changed(now, state),
             Input::Media { call, event } => self.media(now, state, call, event),
             Input::Shutdown => self.person_hangs_up(state),
         };
@@ -131,7 +132,7 @@ impl CallMachine {
                 self.end(active.call, bye(ByeReason::MediaFailed), EndReason::MediaFailed)
             }
             State::Negotiating(Negotiating { active }) => self.connecting_expired(active),
-            State::Connected(connected) => State::Connected(connected),
+            State::Connected(connected) => self.stale_path_due(now, connected),
             State::Reconnecting(reconnecting) => self.reconnecting_due(now, reconnecting),
         };
         self.tell_status();

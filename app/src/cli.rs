@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use parlor_media::{AudioSink, AudioSource, VideoSink, VideoSource};
+use parlor_media::{AudioSink, AudioSource, IcePolicy, VideoSink, VideoSource};
 use parlor_net::{Multiaddr, PeerId};
 
 use crate::{
-    link::{Link, LinkError},
+    link::{Link, LinkError, PersonLink, node_addresses},
     name::validate_name,
+    room::RoomKey,
 };
 
 /// See and hear people on your network, with no server in between.
@@ -18,6 +19,9 @@ pub struct Cli {
     /// Without a subcommand Parlor opens its window.
     #[command(subcommand)]
     pub command: Option<Subcommands>,
+    /// A parlor: link to open; in the Parlor that runs already, if there is one
+    #[arg(value_name = "LINK", value_parser = link_text)]
+    pub link: Option<String>,
     /// What the window and the headless app share.
     #[command(flatten)]
     pub shared: Shared,
@@ -45,6 +49,22 @@ pub struct Shared {
     /// Listen on this address instead of every interface and a free port (repeatable)
     #[arg(long, value_name = "MULTIADDR")]
     pub listen: Vec<Multiaddr>,
+    /// Find people through this node as well, besides those of the settings (repeatable)
+    #[arg(long, value_name = "MULTIADDR|LINK", value_parser = NodeAddresses::parse)]
+    pub node: Vec<NodeAddresses>,
+    /// Be in this room as well (repeatable)
+    #[arg(long, value_name = "NAME:SECRET")]
+    pub room: Vec<RoomKey>,
+    /// Be listed in the lobby of the nodes, where everybody sees who is there
+    #[arg(long, overrides_with = "no_lobby")]
+    pub lobby: bool,
+    /// Don't be listed in the lobby of the nodes
+    #[arg(long, overrides_with = "lobby")]
+    pub no_lobby: bool,
+    /// Whether calls go through a relay: if they can't go directly, always (nobody called learns your IP address), or
+    /// never
+    #[arg(long, value_enum)]
+    pub relay: Option<Relay>,
     /// default | none | test-card | file:CLIP.y4m | a camera's id
     #[arg(long, value_name = "SOURCE")]
     pub camera: Option<VideoSource>,
@@ -63,6 +83,53 @@ pub struct Shared {
     /// Send media over the loopback interface only, for tests on one machine
     #[arg(long, hide = true)]
     pub loopback: bool,
+}
+
+impl Shared {
+    /// The nodes named for this run.
+    pub fn nodes(&self) -> Vec<Multiaddr> {
+        self.node.iter().flat_map(|node| node.0.iter().cloned()).collect()
+    }
+
+    /// What was said of the lobby.
+    pub const fn wants_lobby(&self) -> Option<bool> {
+        match (self.lobby, self.no_lobby) {
+            (true, _) => Some(true),
+            (false, true) => Some(false),
+            (false, false) => None,
+        }
+    }
+}
+
+/// The addresses of a node that `--node` names by one of them, or by a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAddresses(pub Vec<Multiaddr>);
+
+impl NodeAddresses {
+    fn parse(text: &str) -> Result<Self, LinkError> {
+        node_addresses(text).map(Self)
+    }
+}
+
+/// Whether calls go through a relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Relay {
+    /// If they can't go directly.
+    Auto,
+    /// Always.
+    Only,
+    /// Never.
+    Never,
+}
+
+impl From<Relay> for IcePolicy {
+    fn from(relay: Relay) -> Self {
+        match relay {
+            Relay::Auto => Self::All,
+            Relay::Only => Self::RelayOnly,
+            Relay::Never => Self::DirectOnly,
+        }
+    }
 }
 
 /// Flags of the headless app.
@@ -135,11 +202,26 @@ pub enum Callee {
     /// Whoever has this name or key.
     Named(String),
     /// Whom a link names.
-    Linked(Link),
+    Linked(Box<PersonLink>),
 }
 
 fn callee(text: &str) -> Result<Callee, LinkError> {
-    if text.starts_with("parlor:") { text.parse().map(Callee::Linked) } else { Ok(Callee::Named(text.to_owned())) }
+    if !is_link(text) {
+        return Ok(Callee::Named(text.to_owned()));
+    }
+    match text.parse()? {
+        Link::Person(person) => Ok(Callee::Linked(Box::new(person))),
+        Link::Node(_) | Link::Room(_) => Err(LinkError::Peer),
+    }
+}
+
+fn is_link(text: &str) -> bool {
+    text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("parlor:"))
+}
+
+/// What is wrong with a link is said in the window, where whoever clicked it looks.
+fn link_text(text: &str) -> Result<String, LinkError> {
+    if is_link(text) { Ok(text.to_owned()) } else { Err(LinkError::Scheme) }
 }
 
 fn seconds(text: &str) -> Result<std::time::Duration, String> {
@@ -159,6 +241,33 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    fn parse(arguments: &[&str]) -> Cli {
+        Cli::try_parse_from([&["parlor"], arguments].concat()).unwrap()
+    }
+
+    #[test]
+    fn a_link_opens_the_window_and_what_is_no_link_is_refused() {
+        let cli = parse(&["parlor:room?name=broken"]);
+        assert_eq!(cli.link.as_deref(), Some("parlor:room?name=broken"));
+        assert!(parse(&["--data-dir", "/tmp/x", "Parlor:node"]).link.is_some());
+        assert!(Cli::try_parse_from(["parlor", "hedless"]).is_err());
+        assert!(matches!(parse(&["headless", "--name", "Ada"]).command, Some(Subcommands::Headless(_))));
+    }
+
+    #[test]
+    fn nodes_rooms_lobby_and_relays_are_named_for_one_run() {
+        let node = "/ip4/192.0.2.7/tcp/1/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
+        let link = format!("parlor:node?addr={node}");
+        let shared = parse(&["--node", node, "--node", &link, "--room", "Chess:e4", "--relay", "only"]).shared;
+        assert_eq!(shared.nodes().len(), 2);
+        assert_eq!((shared.room.len(), shared.relay, shared.wants_lobby()), (1, Some(Relay::Only), None));
+        assert_eq!(parse(&["--no-lobby"]).shared.wants_lobby(), Some(false));
+        assert_eq!(parse(&["--no-lobby", "--lobby"]).shared.wants_lobby(), Some(true), "the last word counts");
+        for wrong in [["--node", "/ip4/192.0.2.7/tcp/1"], ["--room", "Chess"], ["--relay", "perhaps"]] {
+            assert!(Cli::try_parse_from([&["parlor"], &wrong[..]].concat()).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]

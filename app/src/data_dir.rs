@@ -8,7 +8,7 @@ use std::{
 
 use directories::ProjectDirs;
 
-use crate::settings::storage_problem;
+use crate::kept_file::storage_problem;
 
 /// The directories of one person on this machine, held by this process until it is dropped.
 #[derive(Debug)]
@@ -67,6 +67,11 @@ impl DataDir {
     /// The settings.
     pub fn settings_file(&self) -> PathBuf {
         self.config.join("settings.toml")
+    }
+
+    /// The people whom the person knows.
+    pub fn contacts_file(&self) -> PathBuf {
+        self.data.join("contacts.toml")
     }
 
     /// The directory of the log files; made by whoever writes there.

@@ -4,20 +4,26 @@
 //! the [`CallMachine`] and carries out its effects; it decides nothing about calls itself, and it never awaits slow
 //! work: sessions close, devices are listed and settings are written in a [`JoinSet`], whose results are inputs.
 
+mod address_book;
+mod candidate_privacy;
+mod circle;
 mod command;
 mod config;
+mod file_writer;
 mod link;
 mod media;
 mod notice;
 mod people;
 mod quality;
-mod settings_writer;
+mod rooms;
+mod scanner;
 mod snapshot;
 
 use std::{
+    collections::BTreeMap,
     future::pending,
     sync::Arc,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parlor_media::{
@@ -25,7 +31,7 @@ use parlor_media::{
     audio::{self, Tone, Tones},
     frame_slot,
 };
-use parlor_net::{CallId, EventReceiver, OfflineReason, PeerId, Profile, Status};
+use parlor_net::{CallId, EventReceiver, NodeLink, OfflineReason, PeerId, Profile, Room, Status, signalling::Body};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
@@ -36,17 +42,31 @@ pub use command::Command;
 pub use config::{EngineConfig, Overrides, Wakes};
 pub use link::EngineLink;
 pub use notice::{EndReason, Notice};
-pub use snapshot::{ActiveCall, CallView, Device, Devices, Me, PersonView, Quality, Sending, Snapshot};
+pub use snapshot::{
+    ActiveCall, CallView, Device, Devices, Me, NodeView, PersonView, Presence, Quality, RoomView, Sending, Snapshot,
+};
 
-use self::{media::ActiveMedia, people::People, settings_writer::SettingsWriter};
+use self::{
+    file_writer::FileWriter,
+    media::ActiveMedia,
+    people::People,
+    rooms::Rooms,
+    scanner::{ScanEvent, Scanner},
+    snapshot::Acquaintance,
+};
 use crate::{
     call::{CallMachine, CallNotice, Effect, Input, Progress, State},
+    contacts::Contacts,
     name::validate_name,
+    room::RoomKey,
     settings::Settings,
+    url_handler,
 };
 
 const MAX_COMMANDS: usize = 64;
 const MAX_NOTICES: usize = 256;
+/// Addresses that are listened on come one by one; after a pause of this length they are all there.
+const ADDRESSES_SETTLE: Duration = Duration::from_millis(30);
 
 /// Starts an engine on the current tokio runtime. The task ends after [`Command::Quit`], or when every sender of
 /// commands is gone; by then the call is ended, devices are closed and goodbyes are said.
@@ -57,15 +77,24 @@ pub fn spawn(config: EngineConfig, wakes: Wakes) -> (EngineLink, JoinHandle<()>)
     let (remote, remote_out) = slot(&wakes.remote);
 
     let me = config.keypair.public().to_peer_id();
-    let settings_writer = SettingsWriter::new(config.settings_file.clone());
+    let settings_writer = FileWriter::new(config.settings_file.clone(), Settings::save, Done::SettingsSaved);
+    let contacts_writer = FileWriter::new(config.contacts_file.clone(), Contacts::save, Done::ContactsSaved);
     let mut machine = CallMachine::new(me);
     machine.set_takes_calls(!config.always_busy);
     let mut engine = Engine {
         me,
         settings: config.settings.clone(),
+        contacts: config.contacts.clone(),
         machine,
         net: None,
         people: People::default(),
+        people_view: Vec::new(),
+        people_changed: true,
+        ready_at: None,
+        nodes: BTreeMap::new(),
+        rooms: Rooms::default(),
+        ice_servers: Vec::new(),
+        scanner: None,
         media: ActiveMedia::none(),
         slots: Slots { preview, remote },
         devices: Devices::default(),
@@ -75,6 +104,7 @@ pub fn spawn(config: EngineConfig, wakes: Wakes) -> (EngineLink, JoinHandle<()>)
         sounding: None,
         work: JoinSet::new(),
         settings_writer,
+        contacts_writer,
         notices,
         news: Vec::new(),
         wakes,
@@ -101,10 +131,23 @@ struct Engine {
     me: PeerId,
     config: EngineConfig,
     settings: Settings,
+    contacts: Contacts,
     machine: CallMachine,
     /// `None` until there is a name to announce, or when the network could not start.
     net: Option<(parlor_net::Handle, EventReceiver)>,
     people: People,
+    /// What the snapshot says of people, made anew when [`Self::people_changed`].
+    people_view: Vec<PersonView>,
+    people_changed: bool,
+    /// When the first addresses have settled and the network is said to be ready.
+    ready_at: Option<Instant>,
+    /// What the network said of the nodes.
+    nodes: BTreeMap<PeerId, NodeLink>,
+    rooms: Rooms,
+    /// What the nodes offer for the media of calls.
+    ice_servers: Vec<parlor_media::IceServer>,
+    /// Open while the person holds a code up to the camera.
+    scanner: Option<Scanner>,
     media: ActiveMedia,
     slots: Slots,
     devices: Devices,
@@ -116,7 +159,8 @@ struct Engine {
     /// The tone that plays until the state changes.
     sounding: Option<Tone>,
     work: JoinSet<Done>,
-    settings_writer: SettingsWriter,
+    settings_writer: FileWriter<Settings>,
+    contacts_writer: FileWriter<Contacts>,
     notices: mpsc::Sender<Notice>,
     /// What happened since the last snapshot.
     news: Vec<Notice>,
@@ -130,9 +174,17 @@ struct Slots {
 
 /// Slow work that is done.
 enum Done {
-    SessionClosed { call: CallId, asked: Instant },
+    SessionClosed {
+        call: CallId,
+        asked: Instant,
+    },
     DevicesListed(Devices),
     SettingsSaved(Result<(), String>),
+    ContactsSaved(Result<(), String>),
+    RoomDerived(RoomKey, Box<Room>),
+    ScannerClosed,
+    /// The desktop was told about `parlor:` links, or could not be.
+    UrlHandlerApplied,
 }
 
 impl Engine {
@@ -142,6 +194,7 @@ impl Engine {
         }
         self.start_network();
         self.list_devices();
+        self.apply_url_handler();
         loop {
             self.settle();
             self.publish(&snapshot);
@@ -157,6 +210,8 @@ impl Engine {
                     None => self.on_network_stopped(),
                 },
                 Some((call, event)) = self.media.next_event() => self.on_media_event(call, event),
+                Some(event) = next_scan(&mut self.scanner) => self.on_scan(event),
+                () = sleep_until(self.ready_at) => self.say_ready(),
                 Some(done) = self.work.join_next() => self.on_done(done),
                 () = sleep_until(deadline) => self.machine.handle_timeout(now()),
             }
@@ -169,6 +224,7 @@ impl Engine {
         info!("quitting");
         self.machine.handle(now(), Input::Shutdown);
         self.settle();
+        self.stop_scanning();
         self.tones = None;
         if let Some((net, _)) = self.net.take() {
             net.shutdown().await;
@@ -183,11 +239,16 @@ impl Engine {
         let input = match command {
             Command::SetName(name) => return self.set_name(&name),
             Command::SetSettings(settings) => return self.set_settings(*settings),
+            Command::ChangeContact { peer, change } => return self.change_contact(peer, change),
+            Command::OpenLink(link) => return self.notify(Notice::OpenLink(link)),
+            Command::AcceptLink(link) => return self.accept_link(&link),
+            Command::Scan(true) => return self.start_scanning(),
+            Command::Scan(false) => return self.stop_scanning(),
             Command::RefreshDevices => return self.list_devices(),
             Command::Quit => return,
             Command::Call { peer, kind } => {
                 let Some(my_name) = self.settings.name.clone() else { return };
-                let name = self.people.name_of(peer);
+                let name = self.name_of(peer);
                 let call = CallId::from_bits(rand::random());
                 self.machine.handle(now(), Input::Call { call, peer, name, my_name, kind });
                 return self.say_that_there_is_no_camera();
@@ -221,12 +282,18 @@ impl Engine {
     fn set_settings(&mut self, settings: Settings) {
         let renamed = settings.name != self.settings.name;
         let speaker_changed = settings.speaker != self.settings.speaker;
+        let links_changed = settings.open_links != self.settings.open_links;
         self.settings = settings;
+        self.people_changed |= renamed;
         self.settings_writer.save(&self.settings, &mut self.work);
         if speaker_changed {
             self.tones = None;
             self.sounding = None;
         }
+        if links_changed {
+            self.apply_url_handler();
+        }
+        self.renew_circle();
         if renamed {
             match &self.net {
                 Some(_) => self.announce(),
@@ -255,7 +322,7 @@ impl Engine {
             profile,
             lan: self.config.lan,
             listen: self.config.listen.clone(),
-            circle: parlor_net::Circle::default(),
+            circle: self.circle(),
         });
         match started {
             Ok((net, events)) => {
@@ -263,6 +330,7 @@ impl Engine {
                     net.dial(address.clone());
                 }
                 self.net = Some((net, events));
+                self.renew_circle();
             }
             Err(error) => {
                 error!(%error, "the network did not start");
@@ -275,20 +343,33 @@ impl Engine {
         use parlor_net::Event;
         match event {
             Event::Listening { address } => {
-                if let Some(listen) = self.people.listening(address) {
-                    self.notify(Notice::Ready { listen });
+                if !self.people.is_ready() || self.ready_at.is_some() {
+                    self.ready_at = Some(now() + ADDRESSES_SETTLE);
                 }
+                self.people.listening(address);
             }
-            Event::PeerOnline(person) => {
-                let (peer, via) = (person.peer, person.via);
+            Event::PeerOnline(person) => self.on_peer_online(person),
+            Event::PeerChanged(person) => {
+                let peer = person.peer;
                 self.people.put(person);
-                self.notify(Notice::PeerOnline { peer, name: self.people.name_of(peer), via });
-                self.machine.handle(now(), Input::PeerOnline { peer });
+                self.people_changed = true;
+                self.heard_name(peer);
             }
-            Event::PeerChanged(person) => self.people.put(person),
             Event::PeerOffline { peer, reason } => self.on_peer_offline(peer, reason),
+            Event::Signal { peer, call, .. } if self.contacts.is_blocked(&peer) => {
+                debug!(%peer, %call, "dropped a message of somebody who is blocked");
+            }
             Event::Signal { peer, call, body } => self.machine.handle(now(), Input::Signal { peer, call, body }),
-            Event::Node(_) | Event::IceServers(_) | Event::NetworkChanged => {}
+            Event::Node(state) => self.on_node(state),
+            Event::IceServers(servers) => {
+                let server = |parlor_net::IceServer { url, username, password }| parlor_media::IceServer {
+                    url,
+                    username,
+                    password,
+                };
+                self.ice_servers = servers.into_iter().map(server).collect();
+            }
+            Event::NetworkChanged => self.machine.handle(now(), Input::NetworkChanged),
             Event::SignalFailed { peer, call, error } => {
                 info!(%peer, %call, error, "signalling failed");
                 self.machine.handle(now(), Input::SignalFailed { peer, call });
@@ -296,9 +377,30 @@ impl Engine {
         }
     }
 
+    /// The addresses are all there, or something else happens: whoever waits for it need not wait longer.
+    fn say_ready(&mut self) {
+        if self.ready_at.take().is_some() {
+            self.notify(Notice::Ready { listen: self.people.addresses() });
+        }
+    }
+
+    fn on_peer_online(&mut self, person: parlor_net::Person) {
+        self.say_ready();
+        let (peer, via) = (person.peer, person.via);
+        self.people.put(person);
+        self.people_changed = true;
+        self.heard_name(peer);
+        if self.contacts.is_blocked(&peer) {
+            return;
+        }
+        self.notify(Notice::PeerOnline { peer, name: self.name_of(peer), via });
+        self.machine.handle(now(), Input::PeerOnline { peer });
+    }
+
     fn on_peer_offline(&mut self, peer: PeerId, reason: OfflineReason) {
-        let name = self.people.name_of(peer);
-        if self.people.remove(peer) {
+        let name = self.name_of(peer);
+        self.people_changed = true;
+        if self.people.remove(peer) && !self.contacts.is_blocked(&peer) {
             self.notify(Notice::PeerOffline { peer, name, reason });
         }
         self.machine.handle(now(), Input::PeerOffline { peer, reason });
@@ -307,6 +409,9 @@ impl Engine {
     fn on_network_stopped(&mut self) {
         error!("the network stopped");
         self.net = None;
+        self.people_changed = true;
+        self.ready_at = None;
+        self.nodes.clear();
         self.notify(Notice::Network("the network stopped; restart Parlor".to_owned()));
         for peer in self.people.clear() {
             self.machine.handle(now(), Input::PeerOffline { peer, reason: OfflineReason::Lost });
@@ -350,16 +455,68 @@ impl Engine {
             }
             Ok(Done::DevicesListed(devices)) => self.devices = devices,
             Ok(Done::SettingsSaved(result)) => {
-                if let Err(error) = result {
-                    warn!(error, "settings were not saved");
-                    self.notify(Notice::Storage(error));
-                }
-                self.settings_writer.done(&self.settings, &mut self.work);
+                self.tell_unsaved(result);
+                self.settings_writer.written(&self.settings, &mut self.work);
             }
+            Ok(Done::ContactsSaved(result)) => {
+                self.tell_unsaved(result);
+                self.contacts_writer.written(&self.contacts, &mut self.work);
+            }
+            Ok(Done::RoomDerived(key, room)) => {
+                self.rooms.derived(key, *room);
+                self.renew_circle();
+            }
+            Ok(Done::ScannerClosed | Done::UrlHandlerApplied) => {}
             Err(panic) => {
                 error!(%panic, "background work panicked");
                 self.notify(Notice::Storage(format!("internal error: {panic}")));
             }
+        }
+    }
+
+    fn tell_unsaved(&mut self, result: Result<(), String>) {
+        if let Err(error) = result {
+            warn!(error, "a file was not saved");
+            self.notify(Notice::Storage(error));
+        }
+    }
+
+    fn apply_url_handler(&mut self) {
+        let Some(directory) = self.config.url_handler.clone() else { return };
+        let wanted = self.settings.open_links;
+        self.work.spawn_blocking(move || {
+            url_handler::apply(&directory, wanted);
+            Done::UrlHandlerApplied
+        });
+    }
+
+    /// Only between calls: a call needs the camera itself.
+    fn start_scanning(&mut self) {
+        if self.scanner.is_none() && self.machine.is_free() {
+            let source = match self.camera() {
+                VideoSource::None => &VideoSource::Default,
+                source => source,
+            };
+            self.scanner = Some(Scanner::open(source, self.slots.preview.clone()));
+        }
+    }
+
+    fn stop_scanning(&mut self) {
+        if let Some(scanner) = self.scanner.take() {
+            self.work.spawn_blocking(move || {
+                drop(scanner);
+                Done::ScannerClosed
+            });
+        }
+    }
+
+    fn on_scan(&mut self, event: ScanEvent) {
+        match event {
+            ScanEvent::Link(link) => {
+                self.stop_scanning();
+                self.notify(Notice::OpenLink(link));
+            }
+            ScanEvent::Problem(problem) => self.notify(Notice::Device(problem)),
         }
     }
 
@@ -377,9 +534,10 @@ impl Engine {
     fn settle(&mut self) {
         while let Some(effect) = self.machine.poll_effect() {
             match effect {
-                Effect::Send { peer, call, body } => match &self.net {
-                    Some((net, _)) => net.send(peer, call, body),
-                    None => self.machine.handle(now(), Input::SignalFailed { peer, call }),
+                Effect::Send { peer, call, body } => match (&self.net, body) {
+                    (Some(_), Body::Candidate { candidate }) => self.our_candidate(call, candidate),
+                    (Some((net, _)), body) => net.send(peer, call, body),
+                    (None, _) => self.machine.handle(now(), Input::SignalFailed { peer, call }),
                 },
                 Effect::CloseSignal { peer, call } => {
                     if let Some((net, _)) = &self.net {
@@ -396,7 +554,10 @@ impl Engine {
 
     fn on_call_notice(&mut self, notice: CallNotice) {
         match &notice {
-            CallNotice::Accepted { call, .. } => self.accepted = Some((*call, now())),
+            CallNotice::Accepted { call, peer } => {
+                self.accepted = Some((*call, now()));
+                self.reveal_to(*peer);
+            }
             CallNotice::Connected { .. } => self.connected_since = wall_clock(),
             CallNotice::Ended { reason: EndReason::Busy, .. } => self.play_once(Tone::Busy),
             CallNotice::Ended { .. } => self.play_once(Tone::Ended),
@@ -407,7 +568,14 @@ impl Engine {
             | CallNotice::Reconnected { .. }
             | CallNotice::MissedWhileBusy { .. } => {}
         }
-        self.notify(notice.into());
+        let mut notice = Notice::from(notice);
+        match &mut notice {
+            Notice::Incoming { peer, name, .. }
+            | Notice::Ended { peer, name, .. }
+            | Notice::MissedWhileBusy { peer, name } => *name = self.known_as(*peer, std::mem::take(name)),
+            _ => {}
+        }
+        self.notify(notice);
     }
 
     /// Plays what the state calls for, until the state changes.
@@ -470,11 +638,22 @@ impl Engine {
         }
     }
 
-    fn make_snapshot(&self) -> Snapshot {
+    fn make_snapshot(&mut self) -> Snapshot {
+        if std::mem::take(&mut self.people_changed) {
+            self.people_view = self.people.view(self.settings.name.as_deref(), &self.contacts);
+        }
+        let acquaintance = |call: &crate::call::Call| Acquaintance {
+            borrows_name: self.contacts.borrowed_name(&call.peer, &call.name).is_some(),
+            name: self.known_as(call.peer, call.name.clone()),
+        };
         Snapshot {
             me: Me { peer: self.me, name: self.settings.name.clone(), online: self.people.is_ready() },
-            people: self.people.view(self.settings.name.as_deref()),
-            call: snapshot::call_view(self.machine.state(), self.connected_since, &self.media.stats),
+            people: self.people_view.clone(),
+            nodes: self.node_views(),
+            rooms: self.room_views(),
+            blocked: self.contacts.blocked().map(|(peer, contact)| (peer, contact.shown_name().to_owned())).collect(),
+            scanning: self.scanner.is_some(),
+            call: snapshot::call_view(self.machine.state(), self.connected_since, &self.media.stats, acquaintance),
             devices: self.devices.clone(),
             settings: self.settings.clone(),
         }
@@ -484,6 +663,13 @@ impl Engine {
 async fn next_net_event(net: &mut Option<(parlor_net::Handle, EventReceiver)>) -> Option<parlor_net::Event> {
     match net {
         Some((_, events)) => events.recv().await,
+        None => pending().await,
+    }
+}
+
+async fn next_scan(scanner: &mut Option<Scanner>) -> Option<ScanEvent> {
+    match scanner {
+        Some(scanner) => scanner.next().await,
         None => pending().await,
     }
 }

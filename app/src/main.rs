@@ -12,7 +12,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     keep_memory_flat();
     let result = match &cli.command {
-        None => startup::window(&cli.shared),
+        None => startup::window(&cli.shared, cli.link.as_deref()),
         Some(Subcommands::Headless(args)) => startup::headless(args),
     };
     match result {

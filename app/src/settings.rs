@@ -1,20 +1,19 @@
 //! What a person chose, kept between starts.
-//!
-//! A file that can't be understood is never overwritten: it is set aside, and the person is told where.
 
-use std::{
-    fmt, fs, io,
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
-use parlor_media::{AudioSink, AudioSource, VideoSource};
+use parlor_media::{AudioSink, AudioSource, IcePolicy, VideoSource};
+use parlor_net::{Circle, Multiaddr, PeerId};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-pub use crate::name::MAX_NAME_CHARS;
-use crate::{atomic_file, name::validate_name};
+use crate::{kept_file, link::node_of, name::validate_name, room::RoomKey};
+pub use crate::{
+    kept_file::{Damage, Fate, SaveError},
+    name::MAX_NAME_CHARS,
+};
 
 /// What a person chose. Written as TOML; unknown keys are kept out, missing ones take their defaults.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Settings {
     /// The name that others see; `None` until it was typed.
@@ -30,106 +29,82 @@ pub struct Settings {
     pub microphone: AudioSource,
     /// Where sound goes.
     pub speaker: AudioSink,
+    /// Be listed in the lobby of the nodes, and see who is.
+    pub lobby: bool,
+    /// Which paths calls may take.
+    pub relay: IcePolicy,
+    /// Open `parlor:` links that are clicked elsewhere.
+    pub open_links: bool,
+    /// Addresses of rendezvous nodes, each with `/p2p/<id>` at its end.
+    #[serde(deserialize_with = "addresses_of_nodes")]
+    pub nodes: Vec<Multiaddr>,
+    /// The rooms that we are in.
+    pub rooms: Vec<RoomKey>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            language: Language::default(),
+            theme: Theme::default(),
+            camera: VideoSource::default(),
+            microphone: AudioSource::default(),
+            speaker: AudioSink::default(),
+            lobby: true,
+            relay: IcePolicy::All,
+            open_links: true,
+            nodes: Vec::new(),
+            rooms: Vec::new(),
+        }
+    }
 }
 
 impl Settings {
     /// Reads the settings. Without a file they are the defaults; with a damaged one too, and the second value says
     /// what became of it.
     pub fn load(path: &Path) -> (Self, Option<Damage>) {
-        let problem = match fs::read_to_string(path) {
-            Ok(text) => match toml::from_str(&text) {
-                Ok(settings) => return (settings, None),
-                Err(error) => error.to_string().trim().to_owned(),
-            },
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return (Self::default(), None),
-            Err(error) => storage_problem(&error),
-        };
-        let fate = match set_aside(path) {
-            Ok(kept) => Fate::SetAside(kept),
-            Err(error) => Fate::Left(storage_problem(&error)),
-        };
-        (Self::default(), Some(Damage { file: path.to_owned(), problem, fate }))
+        kept_file::load(path)
     }
 
     /// Writes the settings, whole or not at all.
     pub fn save(&self, path: &Path) -> Result<(), SaveError> {
-        let written =
-            toml::to_string(self).map_err(io::Error::other).and_then(|text| atomic_file::write(path, text.as_bytes()));
-        written.map_err(|error| SaveError { file: path.to_owned(), problem: storage_problem(&error), source: error })
+        kept_file::save(self, path)
     }
-}
 
-/// A settings file that could not be used; the defaults are used instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Damage {
-    /// The file.
-    pub file: PathBuf,
-    /// What is wrong with it.
-    pub problem: String,
-    /// What became of it.
-    pub fate: Fate,
-}
-
-/// What became of a file that could not be used.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It has this name now.
-    SetAside(PathBuf),
-    /// It is where it was, because it could not be renamed, for this reason.
-    Left(String),
-}
-
-impl fmt::Display for Damage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, problem, fate } = self;
-        write!(f, "{} can't be used: {problem}. ", file.display())?;
-        match fate {
-            Fate::SetAside(kept) => write!(f, "It is kept as {}; the settings start anew.", kept.display()),
-            Fate::Left(why) => write!(f, "The defaults are used. It could not be set aside: {why}."),
+    /// Adds addresses of nodes that are not there yet, as far as there is space.
+    pub fn add_nodes(&mut self, addresses: &[Multiaddr]) {
+        for address in addresses {
+            if self.nodes.len() < Circle::MAX_NODES && !self.nodes.contains(address) {
+                self.nodes.push(address.clone());
+            }
         }
     }
-}
 
-/// The settings could not be written; those of the last time are still there.
-#[derive(Debug, thiserror::Error)]
-#[error("{} could not be saved: {problem}", file.display())]
-pub struct SaveError {
-    /// The file.
-    pub file: PathBuf,
-    /// What is in the way.
-    pub problem: String,
-    source: io::Error,
-}
-
-/// What the system says of a file, in words that tell what to do about it.
-pub(crate) fn storage_problem(error: &io::Error) -> String {
-    match error.kind() {
-        io::ErrorKind::PermissionDenied => {
-            "its directory or file belongs to somebody else, or is write-protected".into()
-        }
-        io::ErrorKind::ReadOnlyFilesystem => "the disk can only be read".into(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "the disk is full".into(),
-        io::ErrorKind::InvalidData => "it is not text".into(),
-        _ => error.to_string(),
+    /// Forgets a node with all of its addresses.
+    pub fn remove_node(&mut self, node: PeerId) {
+        self.nodes.retain(|address| node_of(address) != Some(node));
     }
-}
 
-/// `settings.toml` becomes `settings.damaged-N.toml`, with the first `N` that is free.
-fn set_aside(path: &Path) -> io::Result<PathBuf> {
-    let mut number = 1;
-    loop {
-        let kept = path.with_extension(format!("damaged-{number}.toml"));
-        if fs::symlink_metadata(&kept).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-            fs::rename(path, &kept)?;
-            return Ok(kept);
+    /// Adds a room, if there is space and it is not there yet.
+    pub fn add_room(&mut self, room: RoomKey) {
+        if self.rooms.len() < Circle::MAX_ROOMS && !self.rooms.contains(&room) {
+            self.rooms.push(room);
         }
-        number += 1;
     }
 }
 
 fn valid_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
     name.map(|name| validate_name(&name)).transpose().map_err(de::Error::custom)
+}
+
+fn addresses_of_nodes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Multiaddr>, D::Error> {
+    let addresses = Vec::<Multiaddr>::deserialize(deserializer)?;
+    match addresses.iter().find(|address| node_of(address).is_none()) {
+        Some(nameless) => Err(de::Error::custom(format!("{nameless} does not end with /p2p/ and the key of a node"))),
+        None => Ok(addresses),
+    }
 }
 
 /// The language of the window.
@@ -162,7 +137,11 @@ pub enum Theme {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    const NODE: &str = "/ip4/192.0.2.7/tcp/4001/p2p/12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
     fn chosen() -> Settings {
         Settings {
@@ -172,6 +151,11 @@ mod tests {
             camera: VideoSource::File("clip.y4m".into()),
             microphone: AudioSource::Tone,
             speaker: AudioSink::Device("hw:0".into()),
+            lobby: false,
+            relay: IcePolicy::RelayOnly,
+            open_links: false,
+            nodes: vec![NODE.parse().unwrap()],
+            rooms: vec![RoomKey::new("Chess", "e4 \"e5\"").unwrap()],
         }
     }
 
@@ -205,8 +189,15 @@ mod tests {
     fn a_damaged_file_is_set_aside_whole_and_none_is_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("settings.toml");
-        let damaged: [&[u8]; 5] =
-            [b"name = ", b"theme = \"mauve\"", b"name = \"a\\u202eb\"", b"camera = 7", b"\xff\xfe\0"];
+        let damaged: [&[u8]; 7] = [
+            b"name = ",
+            b"theme = \"mauve\"",
+            b"name = \"a\\u202eb\"",
+            b"camera = 7",
+            b"\xff\xfe\0",
+            b"nodes = [\"/ip4/192.0.2.7/tcp/4001\"]",
+            b"[[rooms]]\nname = \"Chess\"\nsecret = \"\"",
+        ];
         for (n, content) in damaged.into_iter().enumerate() {
             fs::write(&file, content).unwrap();
             let (settings, damage) = Settings::load(&file);
@@ -232,12 +223,17 @@ mod tests {
         assert_eq!(Settings::load(&file), (Settings::default(), None));
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
-    fn a_full_disk_is_called_a_full_disk() {
-        use io::Write as _;
-        let error = fs::OpenOptions::new().write(true).open("/dev/full").unwrap().write_all(b"x").unwrap_err();
-        assert_eq!(storage_problem(&error), "the disk is full");
+    fn a_node_is_added_once_and_removed_with_all_its_addresses() {
+        let mut settings = Settings::default();
+        let tcp: Multiaddr = NODE.parse().unwrap();
+        let quic: Multiaddr = NODE.replace("tcp/4001", "udp/4001/quic-v1").parse().unwrap();
+        settings.add_nodes(&[tcp.clone(), quic.clone(), tcp.clone()]);
+        assert_eq!(settings.nodes, [tcp.clone(), quic]);
+        settings.remove_node(PeerId::random());
+        assert_eq!(settings.nodes.len(), 2);
+        settings.remove_node(node_of(&tcp).unwrap());
+        assert_eq!(settings.nodes, []);
     }
 
     #[cfg(unix)]

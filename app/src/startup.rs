@@ -1,42 +1,61 @@
 //! From the command line to a running engine: files, keys, settings, logging and the runtime.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use parlor_media::Interfaces;
-use parlor_net::identity;
+use parlor_net::{PeerId, identity};
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 use crate::{
     cli::{AcceptPolicy, Callee, Headless, Shared},
-    data_dir::DataDir,
+    contacts::Contacts,
+    data_dir::{DataDir, DataDirError},
     engine::{self, EngineConfig, EngineLink, Notice, Overrides, Wakes},
+    handover::{self, Handover},
     headless, logging,
     settings::Settings,
     shutdown,
     ui::{self, Wake, WindowOptions},
+    url_handler,
 };
 
 /// How long a stopping engine may take: closing a session and saying goodbye are each bounded by less.
 const STOP: Duration = Duration::from_secs(3);
 
-/// Opens the window, and returns when it is closed and the engine has stopped.
+/// Opens the window, and returns when it is closed and the engine has stopped. With a link to `open` that goes to the
+/// Parlor that runs already, if there is one.
 ///
 /// # Errors
 /// What keeps Parlor from starting, in words for the person who started it.
-pub fn window(shared: &Shared) -> anyhow::Result<()> {
-    let prepared = Prepared::new(shared)?;
+pub fn window(shared: &Shared, open: Option<&str>) -> anyhow::Result<()> {
+    let dir = match (DataDir::open(shared.data_dir.as_deref()), open) {
+        (Err(DataDirError::InUse { directory }), Some(open)) => return hand_over(&directory, open),
+        (dir, _) => dir?,
+    };
+    let prepared = Prepared::new(shared, dir)?;
     let runtime = runtime()?;
+    let handover = runtime.block_on(Handover::open(prepared.dir.data()));
+    let handover = handover.inspect_err(|error| tracing::info!(%error, "links open in a window of their own")).ok();
     let mut running = None;
     let result = ui::run(WindowOptions::default(), |wake| {
-        let (link, engine) = prepared.start(&runtime, wakes(wake), |config| config.tones = true);
-        let commands = link.commands.clone();
-        let signals = runtime.spawn(shutdown::quit_when_asked(commands));
-        running = Some((engine, signals));
+        let (link, engine) = prepared.start(&runtime, wakes(wake), |config| {
+            config.tones = true;
+            // A second person on this machine leaves the desktop to the first.
+            config.url_handler = if shared.data_dir.is_none() { url_handler::data_home() } else { None };
+            config.notices.extend(open.map(|open| Notice::OpenLink(open.to_owned())));
+        });
+        let mut helpers = vec![runtime.spawn(shutdown::quit_when_asked(link.commands.clone()))];
+        helpers.extend(handover.map(|handover| runtime.spawn(handover.run(link.commands.clone()))));
+        running = Some((engine, helpers));
         Ok(link)
     });
-    if let Some((engine, signals)) = running {
-        signals.abort();
+    if let Some((engine, helpers)) = running {
+        for helper in helpers {
+            helper.abort();
+            // It ended because it was told to; what it holds is released now.
+            let _ = runtime.block_on(helper);
+        }
         join(&runtime, engine);
     }
     result
@@ -47,14 +66,26 @@ pub fn window(shared: &Shared) -> anyhow::Result<()> {
 /// # Errors
 /// What keeps Parlor from starting, in words for the person who started it.
 pub fn headless(args: &Headless) -> anyhow::Result<()> {
-    let mut prepared = Prepared::new(&args.shared)?;
+    let mut prepared = Prepared::new(&args.shared, DataDir::open(args.shared.data_dir.as_deref())?)?;
     prepared.settings.name = Some(args.name.clone());
     let runtime = runtime()?;
     let (link, engine) = prepared.start(&runtime, Wakes::none(), |config| {
         config.settings_file = None;
+        config.contacts_file = None;
+        if !config.overrides.nodes.is_empty() {
+            // Whoever names a node for this run wants to be found there.
+            config.overrides.lobby.get_or_insert(true);
+        }
+        config.watch.extend_from_slice(&args.contact);
         config.always_busy = args.accept == AcceptPolicy::Busy;
-        if let Some(Callee::Linked(link)) = &args.call {
-            config.dial.extend_from_slice(&link.addresses);
+        match &args.call {
+            Some(Callee::Linked(link)) => {
+                config.dial.extend(link.dial_addresses());
+                config.overrides.nodes.extend_from_slice(&link.nodes);
+                config.watch.push(link.peer);
+            }
+            Some(Callee::Named(name)) => config.watch.extend(name.parse::<PeerId>().ok()),
+            None => {}
         }
     });
     let result = runtime.block_on(headless::run(args, link));
@@ -64,10 +95,20 @@ pub fn headless(args: &Headless) -> anyhow::Result<()> {
     result
 }
 
+fn hand_over(directory: &Path, link: &str) -> anyhow::Result<()> {
+    handover::send(directory, link).with_context(|| {
+        format!(
+            "Parlor is already running with {}, but it did not take the link (is it running without a window?); paste the link there",
+            directory.display()
+        )
+    })
+}
+
 /// Everything that is read before anything runs.
 struct Prepared<'a> {
     shared: &'a Shared,
     settings: Settings,
+    contacts: Contacts,
     keypair: parlor_net::Keypair,
     /// What was found damaged.
     notices: Vec<Notice>,
@@ -76,12 +117,12 @@ struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    fn new(shared: &'a Shared) -> anyhow::Result<Self> {
-        let dir = DataDir::open(shared.data_dir.as_deref())?;
+    fn new(shared: &'a Shared, dir: DataDir) -> anyhow::Result<Self> {
         let log = logging::start(&dir.logs());
         let mut notices = Vec::new();
         let (settings, damage) = Settings::load(&dir.settings_file());
-        if let Some(damage) = damage {
+        let (contacts, damaged_contacts) = Contacts::load(&dir.contacts_file());
+        for damage in [damage, damaged_contacts].into_iter().flatten() {
             notices.push(Notice::Storage(damage.to_string()));
         }
         let loaded = identity::load_or_create(&dir.data().join("identity"))?;
@@ -89,7 +130,7 @@ impl<'a> Prepared<'a> {
             notices.push(Notice::IdentityReplaced { kept: damaged, problem: reason });
         }
         tracing::info!(peer = %loaded.keypair.public().to_peer_id(), version = env!("CARGO_PKG_VERSION"), "Parlor starts");
-        Ok(Self { shared, settings, keypair: loaded.keypair, notices, dir, _log: log })
+        Ok(Self { shared, settings, contacts, keypair: loaded.keypair, notices, dir, _log: log })
     }
 
     fn start(
@@ -103,10 +144,18 @@ impl<'a> Prepared<'a> {
             keypair: self.keypair.clone(),
             settings: self.settings.clone(),
             settings_file: Some(self.dir.settings_file()),
+            contacts: self.contacts.clone(),
+            contacts_file: Some(self.dir.contacts_file()),
+            watch: Vec::new(),
+            url_handler: None,
             overrides: Overrides {
                 camera: shared.camera.clone(),
                 microphone: shared.mic.clone(),
                 speaker: shared.speaker.clone(),
+                nodes: shared.nodes(),
+                rooms: shared.room.clone(),
+                lobby: shared.wants_lobby(),
+                relay: shared.relay.map(Into::into),
                 video_out: shared.video_out.clone(),
                 frame_log: shared.frame_log.clone(),
             },

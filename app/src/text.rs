@@ -12,7 +12,9 @@ use serde::Deserialize;
 use crate::{
     call::EndReason,
     engine::Quality,
+    link::LinkError,
     name::NameError,
+    room::{MAX_SECRET_CHARS, RoomError},
     settings::{Language, MAX_NAME_CHARS},
 };
 
@@ -55,6 +57,10 @@ sentences! {
         notice: Notices,
         device: DeviceProblems,
         settings: SettingsText,
+        network: Network,
+        link: Links,
+        link_error: LinkErrors,
+        room_error: RoomErrors,
         keys: Keys,
     }
     /// The first screen.
@@ -74,7 +80,25 @@ sentences! {
     }
     /// The list of people.
     People {
-        title: String,
+        near: String,
+        online: String,
+        offline: String,
+        is_offline: String,
+        says: Template,
+        borrowed: String,
+        my_link: String,
+        add: String,
+        more: Template,
+        menu_video: String,
+        menu_voice: String,
+        add_contact: String,
+        remove_contact: String,
+        rename: String,
+        favour: String,
+        unfavour: String,
+        copy_link: String,
+        block: String,
+        blocked: Template,
         you: Template,
         free: String,
         in_call: String,
@@ -85,11 +109,14 @@ sentences! {
         call_voice: Template,
         empty_title: String,
         empty_body: String,
+        empty_online_body: String,
+        add_node: String,
         choose_title: Template,
         choose_body: String,
         offline_title: String,
         offline_body: String,
         visible: String,
+        visible_online: String,
         invisible: String,
         settings: String,
     }
@@ -101,6 +128,7 @@ sentences! {
         incoming_video: String,
         incoming_voice: String,
         incoming_title: Template,
+        borrowed: Template,
         accept: String,
         decline: String,
     }
@@ -135,6 +163,8 @@ sentences! {
         poor: String,
         direct: String,
         relayed: String,
+        direct_short: String,
+        relayed_short: String,
         round_trip: Template,
     }
     /// Why a call is over.
@@ -160,6 +190,7 @@ sentences! {
         peer_left: Template,
         peer_lost: Template,
         missed_while_busy: Template,
+        contacts_full: String,
         storage: Template,
         identity_replaced: Template,
         network: String,
@@ -207,6 +238,98 @@ sentences! {
         no_speaker: String,
         file: Template,
         refresh: String,
+    }
+    /// Nodes, rooms and privacy, in the settings.
+    Network {
+        nodes: String,
+        nodes_body: String,
+        node_field: String,
+        node_add: String,
+        node_connecting: String,
+        node_online: Template,
+        node_online_without_relay: Template,
+        node_failed: Template,
+        node_idle: String,
+        node_of_this_run: String,
+        node_remove: Template,
+        rooms: String,
+        rooms_body: String,
+        room_name: String,
+        room_secret: String,
+        room_join: String,
+        room_leave: Template,
+        room_copy: Template,
+        privacy: String,
+        lobby: String,
+        lobby_body: String,
+        relay: String,
+        relay_auto: String,
+        relay_only: String,
+        relay_never: String,
+        relay_auto_body: String,
+        relay_only_body: String,
+        relay_never_body: String,
+        open_links: String,
+        blocked: String,
+        nobody_blocked: String,
+        unblock: Template,
+    }
+    /// Links: one's own, and where others' lead.
+    Links {
+        my_title: String,
+        my_body: String,
+        my_body_without_node: String,
+        my_code: String,
+        copy: String,
+        copied: String,
+        close: String,
+        cancel: String,
+        add_title: String,
+        add_body: String,
+        field: String,
+        scan: String,
+        next: String,
+        scan_title: String,
+        scan_body: String,
+        scan_waiting: String,
+        scan_picture: String,
+        person_title: String,
+        person_body: String,
+        person_accept: String,
+        person_known: Template,
+        person_blocked: String,
+        person_borrowed: Template,
+        self_title: String,
+        self_body: String,
+        node_title: String,
+        node_body: String,
+        node_accept: String,
+        room_title: String,
+        room_body: String,
+        room_known: String,
+        room_accept: String,
+        nodes: String,
+        direct: Template,
+        error_title: String,
+        rename_title: Template,
+        rename_body: String,
+        rename_field: String,
+    }
+    /// What is wrong with a link.
+    LinkErrors {
+        scheme: String,
+        too_long: String,
+        encoding: String,
+        peer: String,
+        address: Template,
+        nameless_node: Template,
+        too_many_addresses: String,
+        no_address: String,
+    }
+    /// What is wrong with a room.
+    RoomErrors {
+        no_secret: String,
+        secret: Template,
     }
     /// The names of keys, for the hints on buttons.
     Keys {
@@ -271,6 +394,31 @@ impl Text {
             NameError::Empty => self.name_error.empty.clone(),
             NameError::TooLong => self.name_error.too_long.with("max", &MAX_NAME_CHARS.to_string()),
             NameError::ControlCharacter => self.name_error.control_character.clone(),
+        }
+    }
+
+    /// What is wrong with a link.
+    pub fn link_error(&self, error: &LinkError) -> String {
+        let sentences = &self.link_error;
+        match error {
+            LinkError::Scheme => sentences.scheme.clone(),
+            LinkError::TooLong => sentences.too_long.clone(),
+            LinkError::Encoding => sentences.encoding.clone(),
+            LinkError::Peer => sentences.peer.clone(),
+            LinkError::Address(address) => sentences.address.with("address", address),
+            LinkError::NamelessNode(address) => sentences.nameless_node.with("address", address),
+            LinkError::TooManyAddresses => sentences.too_many_addresses.clone(),
+            LinkError::NoAddress => sentences.no_address.clone(),
+            LinkError::Room(error) => self.room_error(*error),
+        }
+    }
+
+    /// What is wrong with a room.
+    pub fn room_error(&self, error: RoomError) -> String {
+        match error {
+            RoomError::Name(error) => self.name_error(error),
+            RoomError::NoSecret => self.room_error.no_secret.clone(),
+            RoomError::Secret => self.room_error.secret.with("max", &MAX_SECRET_CHARS.to_string()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! [`Ui`] is the whole surface without a window or an engine; [`run`] puts it into a window and feeds it.
 
 mod call_screen;
+mod dialogs;
 mod logo;
 mod notices;
 mod people;
@@ -26,6 +27,7 @@ use parlor_net::CallId;
 pub use self::window::{Wake, WindowOptions, run};
 use self::{
     call_screen::CallScreen,
+    dialogs::Dialogs,
     notices::Notices,
     ringing::{Other, Ringing},
     settings_screen::SettingsScreen,
@@ -46,6 +48,7 @@ pub struct Ui {
     settings: SettingsScreen,
     ringing: Ringing,
     call: CallScreen,
+    dialogs: Dialogs,
     notices: Notices,
     background: egui::Color32,
     title: String,
@@ -59,6 +62,8 @@ enum Page {
     #[default]
     People,
     Settings,
+    /// The settings, at the nodes.
+    Nodes,
 }
 
 /// What every screen draws from, and where its commands go.
@@ -67,6 +72,8 @@ struct Scene<'a> {
     palette: &'static Palette,
     snapshot: &'a Snapshot,
     now: SystemTime,
+    /// A dialog stands in front: keys are meant for it.
+    behind_dialog: bool,
     commands: &'a mut Vec<Command>,
 }
 
@@ -86,7 +93,10 @@ impl Ui {
 
     /// Takes what happened, to say it.
     pub fn notice(&mut self, notice: Notice) {
-        self.notices.push(notice);
+        match notice {
+            Notice::OpenLink(link) => self.dialogs.link(&link),
+            notice => self.notices.push(notice),
+        }
     }
 
     /// Takes the other's newest picture.
@@ -96,7 +106,9 @@ impl Ui {
 
     /// Takes our camera's newest picture, not mirrored.
     pub fn preview_frame(&mut self, frame: Frame) {
-        self.call.set_preview(frame);
+        if let Some(frame) = self.dialogs.camera_frame(frame) {
+            self.call.set_preview(frame);
+        }
     }
 
     /// Draws everything, and returns what the person wants.
@@ -106,10 +118,17 @@ impl Ui {
         let text = Text::of(snapshot.settings.language);
         let palette = palette(ui.ctx(), snapshot);
         self.background = palette.background;
-        let mut scene = Scene { text, palette, snapshot, now, commands: &mut commands };
+        let asks = snapshot.call == CallView::Idle && snapshot.me.name.is_some();
+        let behind_dialog = asks && self.dialogs.is_open();
+        let mut scene = Scene { text, palette, snapshot, now, behind_dialog, commands: &mut commands };
         self.call.keep_only(&snapshot.call);
         self.announce(ui.ctx(), &scene);
         self.screen(ui, &mut scene);
+        if asks {
+            self.dialogs.show(ui.ctx(), &mut scene, &mut self.notices);
+        } else if snapshot.call != CallView::Idle {
+            self.dialogs.call_began();
+        }
         self.notices.show_brief(ui, &scene, self.brief_lines_rect(ui, snapshot));
         commands
     }
@@ -121,7 +140,7 @@ impl Ui {
 
     /// Gives back what the pictures hold on the GPU.
     fn destroy(&self, gl: &eframe::glow::Context) {
-        for view in self.call.views() {
+        for view in self.call.views().into_iter().chain([self.dialogs.camera()]) {
             view.destroy(gl);
         }
     }
@@ -132,18 +151,23 @@ impl Ui {
             CallView::Idle if snapshot.me.name.is_none() => self.welcome.show(ui, scene),
             CallView::Idle => {
                 let next = match self.page {
-                    Page::People => people::show(ui, scene, &mut self.notices),
-                    Page::Settings => self.settings.show(ui, scene),
+                    Page::People => people::show(ui, scene, &mut self.dialogs, &mut self.notices),
+                    Page::Nodes => {
+                        self.settings.go_to_nodes();
+                        self.settings.show(ui, scene, &mut self.notices).or(Some(Page::Settings))
+                    }
+                    Page::Settings => self.settings.show(ui, scene, &mut self.notices),
                 };
                 self.page = next.unwrap_or(self.page);
             }
             CallView::Outgoing { call, peer, name, kind, ringing } => {
                 let other = Other { call: *call, peer, name, kind: *kind };
                 self.ringing.show_outgoing(ui, scene, &other, *ringing);
+                self.call.show_own_picture(ui, scene);
             }
-            CallView::Incoming { call, peer, name, kind } => {
+            CallView::Incoming { call, peer, name, kind, borrows_name } => {
                 let other = Other { call: *call, peer, name, kind: *kind };
-                self.ringing.show_incoming(ui, scene, &other);
+                self.ringing.show_incoming(ui, scene, &other, *borrows_name);
             }
             CallView::Connecting(active) => self.call.show_connecting(ui, scene, active),
             CallView::Connected { .. } => self.call.show_connected(ui, scene, &snapshot.call),
@@ -174,6 +198,10 @@ impl Ui {
             | CallView::Connected { .. }
             | CallView::Reconnecting { .. } => None,
         };
+        if self.dialogs.takes_attention() {
+            ctx.send_viewport_cmd(ViewportCommand::Focus);
+            ctx.send_viewport_cmd(ViewportCommand::RequestUserAttention(UserAttentionType::Informational));
+        }
         let attention = incoming.map(|(call, _)| call);
         if self.attention != attention {
             let kind = if attention.is_some() { UserAttentionType::Critical } else { UserAttentionType::Reset };

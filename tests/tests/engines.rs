@@ -5,10 +5,11 @@
 use std::{sync::Arc, time::Duration};
 
 use parlor::{
+    contacts::Contacts,
     engine::{self, CallView, Command, EndReason, EngineConfig, EngineLink, Notice, Overrides, Snapshot, Wakes},
     settings::Settings,
 };
-use parlor_media::{AudioSink, AudioSource, Interfaces, VideoSink, VideoSource};
+use parlor_media::{AudioSink, AudioSource, Interfaces, VideoSource};
 use parlor_net::{Keypair, Multiaddr, signalling::CallKind};
 use tokio::{task::JoinHandle, time::timeout};
 
@@ -27,12 +28,15 @@ impl Person {
             keypair: Keypair::generate_ed25519(),
             settings: Settings { name: Some(name.to_owned()), ..Settings::default() },
             settings_file: None,
+            contacts: Contacts::default(),
+            contacts_file: None,
+            watch: Vec::new(),
+            url_handler: None,
             overrides: Overrides {
                 camera: Some(VideoSource::TestCard),
                 microphone: Some(AudioSource::Tone),
                 speaker: Some(AudioSink::None),
-                video_out: VideoSink::None,
-                frame_log: None,
+                ..Overrides::default()
             },
             lan: true,
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")],

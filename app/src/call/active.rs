@@ -148,6 +148,30 @@ impl CallMachine {
         State::Reconnecting(reconnecting)
     }
 
+    /// Our machine has other addresses now. What ICE found before may be dead, and it would take seconds to notice.
+    pub(super) fn network_changed(&mut self, now: Instant, mut state: State) -> State {
+        let Some(active) = state.negotiated_mut() else { return state.ignoring("a change of network") };
+        info!(call = %active.call.id, peer = %active.call.peer, "the network changed");
+        active.path_is_stale = true;
+        if let Restart::Settled { not_before } = &mut active.restart {
+            *not_before = now;
+        }
+        match &mut state {
+            State::Connected(Connected { active, .. }) | State::Reconnecting(Reconnecting { active, .. }) => {
+                self.restart_if_due(now, active);
+            }
+            // The first paths are being looked for; what is stale by then is restarted afterwards.
+            State::Negotiating(_) => {}
+            State::Idle | State::Inviting(_) | State::Ringing(_) | State::Answering(_) => {}
+        }
+        state
+    }
+
+    pub(super) fn stale_path_due(&mut self, now: Instant, mut connected: Connected) -> State {
+        self.restart_if_due(now, &mut connected.active);
+        State::Connected(connected)
+    }
+
     /// Messages don't get through. That alone ends nothing: media may well flow.
     pub(super) fn link_changed(mut state: State, link: Link) -> State {
         if let Some(active) = state.active_mut() {
@@ -186,6 +210,7 @@ impl CallMachine {
         if active.restarts_at().is_none_or(|at| now < at) {
             return;
         }
+        active.path_is_stale = false;
         match active.role {
             Role::Caller => {
                 self.command(active.call.id, MediaCommand::RestartIce);
@@ -202,6 +227,8 @@ impl CallMachine {
     pub(super) fn restart_asked(&mut self, now: Instant, mut state: State) -> State {
         match state.negotiated_mut() {
             Some(active) if active.role == Role::Caller => {
+                // Too soon after the last one: it is not forgotten. One that is under way answers the wish.
+                active.path_is_stale |= active.restarts_at().is_some_and(|at| now < at);
                 self.restart_if_due(now, active);
                 state
             }
@@ -227,6 +254,7 @@ impl CallMachine {
             Some(active @ Active { role: Role::Callee, restart: Restart::Settled { .. }, .. }) => {
                 self.command(active.call.id, MediaCommand::AcceptOffer(offer));
                 active.restart = Restart::Describing { local: Held::default() };
+                active.path_is_stale = false;
                 active.allowance = Allowance::default();
                 state
             }
@@ -236,8 +264,7 @@ impl CallMachine {
 
     /// As the callee.
     pub(super) fn restart_answer_ready(&mut self, now: Instant, mut state: State, answer: String) -> State {
-        let next = Restart::Settled { not_before: now + timers::RESTART_RETRY };
-        match state.negotiated_mut().and_then(|active| active.described(Role::Callee, next)) {
+        match state.negotiated_mut().and_then(|active| active.described(Role::Callee, active.settled(now))) {
             Some((call, local)) => {
                 self.send(call, Body::RestartAnswer { answer });
                 self.send_candidates(call, local);
@@ -252,7 +279,7 @@ impl CallMachine {
         match state.negotiated_mut() {
             Some(active @ Active { role: Role::Caller, restart: Restart::Offered, .. }) => {
                 self.command(active.call.id, MediaCommand::AcceptAnswer(answer));
-                active.restart = Restart::Settled { not_before: now + timers::RESTART_RETRY };
+                active.restart = active.settled(now);
                 active.allowance = Allowance::default();
                 state
             }

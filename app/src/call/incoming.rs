@@ -195,6 +195,7 @@ impl Active {
             told: ours,
             link: Link::Up,
             restart: Restart::Settled { not_before: now },
+            path_is_stale: false,
             allowance: Allowance::default(),
             call,
         }

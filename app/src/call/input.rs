@@ -58,6 +58,9 @@ pub enum Input {
         /// Why.
         reason: OfflineReason,
     },
+    /// The addresses of this machine changed: a running call looks for a new path, even if the old one still seems to
+    /// work.
+    NetworkChanged,
     /// Something happened in a media session.
     Media {
         /// The call that the session belongs to.

@@ -106,6 +106,7 @@ impl CallMachine {
             told: ours,
             link: Link::Up,
             restart: Restart::Settled { not_before: now },
+            path_is_stale: false,
             allowance: Allowance::default(),
             call,
         };

@@ -149,6 +149,8 @@ pub struct Active {
     pub(super) link: Link,
     /// Where the ICE restart stands.
     pub(super) restart: Restart,
+    /// Our network changed since paths were looked for last: to be restarted as soon as that is possible.
+    pub(super) path_is_stale: bool,
     /// How many candidates they may still add.
     pub(super) allowance: Allowance,
 }
@@ -268,6 +270,12 @@ impl Negotiating {
 }
 
 impl Active {
+    /// When the next ICE restart may begin, now that one is done.
+    pub(super) fn settled(&self, now: Instant) -> Restart {
+        let not_before = if self.path_is_stale { now } else { now + timers::RESTART_RETRY };
+        Restart::Settled { not_before }
+    }
+
     /// When an ICE restart may begin: the other side must be there to hear of it.
     pub(super) fn restarts_at(&self) -> Option<Instant> {
         match self.link {
@@ -354,7 +362,8 @@ impl State {
     /// When [`super::CallMachine::handle_timeout`] has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Self::Idle | Self::Connected(_) => None,
+            Self::Idle => None,
+            Self::Connected(Connected { active, .. }) => active.restarts_at().filter(|_| active.path_is_stale),
             Self::Inviting(inviting) => Some(inviting.progress.deadline()),
             Self::Ringing(ringing) => Some(ringing.since + timers::RING_HERE),
             Self::Answering(answering) => Some(answering.active.accepted_at + timers::CONNECT),

@@ -1,6 +1,6 @@
 use parlor_net::{PeerId, signalling::CallKind};
 
-use crate::settings::Settings;
+use crate::{contacts::ContactChange, link::Link, settings::Settings};
 
 /// What a person, or a script, asks the engine to do. Commands that make no sense any more (the call is over, the
 /// person is gone) are ignored or answered with a [`super::Notice`]; they are never an error.
@@ -27,6 +27,19 @@ pub enum Command {
     SetMicrophone(bool),
     /// Keep and use new settings.
     SetSettings(Box<Settings>),
+    /// Decide something about somebody.
+    ChangeContact {
+        /// About whom.
+        peer: PeerId,
+        /// What.
+        change: ContactChange,
+    },
+    /// A link was opened outside of the window: show whom it leads to. Nothing else happens.
+    OpenLink(String),
+    /// The person saw whom a link leads to, and agreed: add the contact, the node or the room.
+    AcceptLink(Box<Link>),
+    /// Look for a QR code with the camera, or stop that.
+    Scan(bool),
     /// Look for cameras, microphones and loudspeakers again.
     RefreshDevices,
     /// Stop: end the call, say goodbye, save.

@@ -1,10 +1,10 @@
 use std::{path::PathBuf, sync::Arc};
 
-use parlor_media::{AudioSink, AudioSource, Interfaces, VideoSink, VideoSource};
-use parlor_net::{Keypair, Multiaddr};
+use parlor_media::{AudioSink, AudioSource, IcePolicy, Interfaces, VideoSink, VideoSource};
+use parlor_net::{Keypair, Multiaddr, PeerId};
 
 use super::Notice;
-use crate::settings::Settings;
+use crate::{contacts::Contacts, room::RoomKey, settings::Settings};
 
 /// What an engine needs to start.
 #[derive(Clone, Debug)]
@@ -15,7 +15,15 @@ pub struct EngineConfig {
     pub settings: Settings,
     /// Where settings are kept; `None` keeps them for this run only.
     pub settings_file: Option<PathBuf>,
-    /// Sources and sinks named for this run; they win over the settings and are not kept.
+    /// The people whom the person knows.
+    pub contacts: Contacts,
+    /// Where contacts are kept; `None` keeps them for this run only.
+    pub contacts_file: Option<PathBuf>,
+    /// People to look for besides the contacts.
+    pub watch: Vec<PeerId>,
+    /// The directory where this program is registered for `parlor:` links, if it may be.
+    pub url_handler: Option<PathBuf>,
+    /// What was named for this run; it wins over the settings and is not kept.
     pub overrides: Overrides,
     /// Look for people on the LAN, and be seen there.
     pub lan: bool,
@@ -33,7 +41,7 @@ pub struct EngineConfig {
     pub notices: Vec<Notice>,
 }
 
-/// Sources and sinks named for this run.
+/// What was named for this run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Overrides {
     /// Instead of the camera of the settings.
@@ -42,6 +50,14 @@ pub struct Overrides {
     pub microphone: Option<AudioSource>,
     /// Instead of the loudspeaker of the settings.
     pub speaker: Option<AudioSink>,
+    /// Nodes besides those of the settings, each with `/p2p/<id>` at its end.
+    pub nodes: Vec<Multiaddr>,
+    /// Rooms besides those of the settings.
+    pub rooms: Vec<RoomKey>,
+    /// Instead of the settings' word on the lobby.
+    pub lobby: Option<bool>,
+    /// Instead of the settings' word on relays.
+    pub relay: Option<IcePolicy>,
     /// Where the other's picture is recorded.
     pub video_out: VideoSink,
     /// Where frame marks are logged.

@@ -1,23 +1,31 @@
 use std::future::pending;
 
 use parlor_media::{Session, SessionConfig, SessionEvent, SessionEvents, Stats, VideoSource};
-use parlor_net::{CallId, signalling::CallKind};
+use parlor_net::{
+    CallId, Via,
+    signalling::{Body, CallKind},
+};
 use tracing::warn;
 
-use super::{Done, Engine, now};
+use super::{
+    Done, Engine,
+    candidate_privacy::{CandidatePrivacy, Released, without_candidates},
+    now,
+};
 use crate::call::{MediaCommand, MediaInput};
 
 /// The media of the call that the machine has open.
 #[derive(Debug)]
 pub(super) struct ActiveMedia {
     session: Option<(CallId, Session, SessionEvents)>,
+    privacy: CandidatePrivacy,
     /// The newest figures.
     pub(super) stats: Box<Stats>,
 }
 
 impl ActiveMedia {
     pub(super) fn none() -> Self {
-        Self { session: None, stats: Box::default() }
+        Self { session: None, privacy: CandidatePrivacy::new(false), stats: Box::default() }
     }
 
     /// Waits for ever when there is no session, or it has nothing more to say.
@@ -28,6 +36,11 @@ impl ActiveMedia {
             return Some((*call, event));
         }
         pending().await
+    }
+
+    fn privacy_of(&mut self, call: CallId) -> Option<&mut CandidatePrivacy> {
+        let is_open = self.session.as_ref().is_some_and(|(id, ..)| *id == call);
+        is_open.then_some(&mut self.privacy)
     }
 
     fn of(&self, call: CallId) -> Option<&Session> {
@@ -56,6 +69,7 @@ impl Engine {
     pub(super) fn on_media_command(&mut self, call: CallId, command: MediaCommand) {
         match command {
             MediaCommand::Open { kind } => return self.open_session(call, kind),
+            MediaCommand::AddCandidate(json) => return self.their_candidate(call, json),
             MediaCommand::Close => return self.close_session(call),
             _ => {}
         }
@@ -65,15 +79,41 @@ impl Engine {
         };
         match command {
             MediaCommand::CreateOffer => session.create_offer(),
-            MediaCommand::AcceptOffer(sdp) => session.accept_offer(sdp),
-            MediaCommand::AcceptAnswer(sdp) => session.accept_answer(sdp),
-            MediaCommand::AddCandidate(json) => session.add_candidate(json),
+            MediaCommand::AcceptOffer(sdp) => session.accept_offer(without_candidates(&sdp)),
+            MediaCommand::AcceptAnswer(sdp) => session.accept_answer(without_candidates(&sdp)),
             MediaCommand::RestartIce => session.restart_ice(),
             MediaCommand::StartPreview => session.start_preview(),
             MediaCommand::Start => session.start(),
             MediaCommand::SetCamera(on) => session.set_camera(on),
             MediaCommand::SetMicrophone(on) => session.set_microphone(on),
-            MediaCommand::Open { .. } | MediaCommand::Close => {}
+            MediaCommand::Open { .. } | MediaCommand::AddCandidate(_) | MediaCommand::Close => {}
+        }
+    }
+
+    fn their_candidate(&mut self, call: CallId, json: String) {
+        if let Some(privacy) = self.media.privacy_of(call) {
+            let released = privacy.theirs(json);
+            self.release(call, released);
+        }
+    }
+
+    /// A candidate of ours is to be sent, now or later or never.
+    pub(super) fn our_candidate(&mut self, call: CallId, json: String) {
+        if let Some(privacy) = self.media.privacy_of(call) {
+            let released = privacy.ours(json);
+            self.release(call, released);
+        }
+    }
+
+    fn release(&self, call: CallId, Released { ours, theirs }: Released) {
+        let peer = self.machine.state().call().filter(|current| current.id == call).map(|call| call.peer);
+        if let (Some((net, _)), Some(peer)) = (&self.net, peer) {
+            for candidate in ours {
+                net.send(peer, call, Body::Candidate { candidate });
+            }
+        }
+        if let Some(session) = self.media.of(call) {
+            theirs.into_iter().for_each(|json| session.add_candidate(json));
         }
     }
 
@@ -83,6 +123,11 @@ impl Engine {
     }
 
     fn open_session(&mut self, call: CallId, kind: CallKind) {
+        // The machine is in the state of this call already: its effects are carried out after it moved on.
+        let peer = self.machine.state().call().map(|call| call.peer);
+        let on_lan = peer.and_then(|peer| self.people.via(peer)) == Some(Via::Lan);
+        let ice = peer.map_or_else(parlor_media::Ice::default, |peer| self.ice_with(peer));
+        self.stop_scanning();
         let overrides = &self.config.overrides;
         let with_video = kind == CallKind::Video;
         let camera = self.camera();
@@ -93,12 +138,13 @@ impl Engine {
             video_out: overrides.video_out.clone(),
             with_video,
             interfaces: self.config.interfaces,
-            ice: parlor_media::Ice::default(),
+            ice,
             preview: self.slots.preview.clone(),
             remote: self.slots.remote.clone(),
             frame_log: overrides.frame_log.clone(),
         });
-        self.media = ActiveMedia { session: Some((call, session, events)), stats: Box::default() };
+        let privacy = CandidatePrivacy::new(on_lan);
+        self.media = ActiveMedia { session: Some((call, session, events)), privacy, stats: Box::default() };
     }
 
     /// The next call may open its own session before this one is closed.

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use parlor_media::{DeviceProblem, Path};
-use parlor_net::{CallId, OfflineReason, PeerId, Via, signalling::CallKind};
+use parlor_net::{CallId, NodeLink, OfflineReason, PeerId, Via, signalling::CallKind};
 
 use crate::call::CallNotice;
 
@@ -130,6 +130,17 @@ pub enum Notice {
         /// What was wrong with it.
         problem: String,
     },
+    /// A node is doing otherwise than before, apart from its round-trip time.
+    Node {
+        /// Which.
+        node: PeerId,
+        /// How it is doing.
+        link: NodeLink,
+    },
+    /// A link was opened outside of the window, or held up to the camera: show whom it leads to.
+    OpenLink(String),
+    /// Somebody can't be added or blocked: there are too many already.
+    ContactsFull,
     /// Settings, or another file of ours, could not be read or written. The text says which and what to do.
     Storage(String),
     /// The network can't do what it should; the text is for the log and for the curious.

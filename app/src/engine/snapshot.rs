@@ -1,11 +1,13 @@
 use std::time::SystemTime;
 
 use parlor_media::{CameraState, Path, Stats};
-use parlor_net::{CallId, PeerId, Status, Via, signalling::CallKind};
+use parlor_net::{CallId, Multiaddr, NodeLink, PeerId, RoomId, Status, Via, signalling::CallKind};
 
 use super::quality::quality;
 use crate::{
     call::{self, Active, Progress, State},
+    contacts::Standing,
+    room::RoomKey,
     settings::Settings,
 };
 
@@ -15,8 +17,16 @@ use crate::{
 pub struct Snapshot {
     /// Who we are.
     pub me: Me,
-    /// Who is online, sorted by name, then by key.
+    /// Who is online, and contacts who are not; sorted by name, then by key.
     pub people: Vec<PersonView>,
+    /// The nodes that are used, those of this run first.
+    pub nodes: Vec<NodeView>,
+    /// The rooms that we are in.
+    pub rooms: Vec<RoomView>,
+    /// Who is blocked: their key and their name.
+    pub blocked: Vec<(PeerId, String)>,
+    /// The camera looks for a QR code.
+    pub scanning: bool,
     /// The call, if there is one.
     pub call: CallView,
     /// What can be chosen in the settings.
@@ -36,19 +46,64 @@ pub struct Me {
     pub online: bool,
 }
 
-/// Somebody who is online.
+/// Somebody who is online, or a contact.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PersonView {
     /// Their key's hash. The fingerprint and colour that tell namesakes apart are derived from it.
     pub peer: PeerId,
-    /// Their name.
+    /// Their name: the one that the person gave them, or the one that they say.
     pub name: String,
+    /// The name that they say, if the person calls them otherwise.
+    pub says: Option<String>,
     /// Somebody else here, or we, have the same name: show the fingerprint.
     pub has_namesake: bool,
-    /// Free or in a call.
-    pub status: Status,
-    /// How they are reached.
-    pub via: Via,
+    /// They have the name of a contact, and another key: perhaps the contact's new machine, perhaps somebody who wants to
+    /// be taken for them.
+    pub borrows_name: bool,
+    /// Whether they are there.
+    pub presence: Presence,
+    /// What they are to the person.
+    pub standing: Standing,
+    /// The rooms that they were found in.
+    pub rooms: Vec<RoomId>,
+    /// Nodes where they are found, as their link said.
+    pub nodes: Vec<Multiaddr>,
+}
+
+/// Whether somebody is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Presence {
+    /// They are.
+    Online {
+        /// Free or in a call.
+        status: Status,
+        /// How they are reached.
+        via: Via,
+    },
+    /// A contact who is not.
+    Offline,
+}
+
+/// A rendezvous node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// Its key's hash.
+    pub node: PeerId,
+    /// Its addresses, at least one.
+    pub addresses: Vec<Multiaddr>,
+    /// How it is doing.
+    pub link: NodeLink,
+    /// It is in the settings, and so can be removed; otherwise the command line named it.
+    pub kept: bool,
+}
+
+/// A room that we are in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomView {
+    /// Its name and secret.
+    pub key: RoomKey,
+    /// What people who are found there are marked with; `None` while that is being computed.
+    pub id: Option<RoomId>,
 }
 
 /// The one call, as the person sees it.
@@ -79,6 +134,8 @@ pub enum CallView {
         name: String,
         /// With a picture or without.
         kind: CallKind,
+        /// They have the name of a contact, and another key.
+        borrows_name: bool,
     },
     /// Accepted; the connection is being made.
     Connecting(ActiveCall),
@@ -150,32 +207,47 @@ pub struct Devices {
 pub use crate::call::Sending;
 pub use parlor_media::Device;
 
+/// What the address book says of somebody in a call.
+pub(super) struct Acquaintance {
+    /// What they are called here.
+    pub(super) name: String,
+    /// They have the name of a contact, and another key.
+    pub(super) borrows_name: bool,
+}
+
 /// The call as the person sees it. `since` is when its media first came up, on the wall clock.
-pub(super) fn call_view(state: &State, since: SystemTime, stats: &Stats) -> CallView {
+pub(super) fn call_view(
+    state: &State,
+    since: SystemTime,
+    stats: &Stats,
+    acquaintance: impl Fn(&call::Call) -> Acquaintance,
+) -> CallView {
+    let active_view = |active: &Active| ActiveCall { name: acquaintance(&active.call).name, ..active.into() };
     match state {
         State::Idle => CallView::Idle,
         State::Inviting(call::Inviting { call, progress, .. }) => CallView::Outgoing {
             call: call.id,
             peer: call.peer,
-            name: call.name.clone(),
+            name: acquaintance(call).name,
             kind: call.kind,
             ringing: matches!(progress, Progress::RingingThere { .. }),
         },
         State::Ringing(call::Ringing { call, .. }) => {
-            CallView::Incoming { call: call.id, peer: call.peer, name: call.name.clone(), kind: call.kind }
+            let Acquaintance { name, borrows_name } = acquaintance(call);
+            CallView::Incoming { call: call.id, peer: call.peer, name, kind: call.kind, borrows_name }
         }
         State::Answering(call::Answering { active, .. }) | State::Negotiating(call::Negotiating { active }) => {
-            CallView::Connecting(active.into())
+            CallView::Connecting(active_view(active))
         }
         State::Connected(call::Connected { active, path, .. }) => CallView::Connected {
-            active: active.into(),
+            active: active_view(active),
             since,
             path: path.clone(),
             stats: Box::new(stats.clone()),
             quality: quality(stats),
         },
         State::Reconnecting(call::Reconnecting { active, .. }) => {
-            CallView::Reconnecting { active: active.into(), since }
+            CallView::Reconnecting { active: active_view(active), since }
         }
     }
 }

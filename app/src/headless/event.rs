@@ -1,7 +1,7 @@
 //! What the headless app prints: one JSON object a line. A public interface, described in the README.
 
 use parlor_media::{DeviceKind, PathKind, Problem, Stats};
-use parlor_net::{CallId, OfflineReason, PeerId, Via, signalling::CallKind};
+use parlor_net::{CallId, NodeLink, OfflineReason, PeerId, Via, signalling::CallKind};
 use serde::Serialize;
 
 use crate::engine::{EndReason, Notice};
@@ -68,13 +68,42 @@ pub(super) enum Event {
     DevicesClosed { call: CallId, after_ms: u64 },
     /// Somebody called while we were in a call.
     MissedWhileBusy { peer: PeerId, name: String },
+    /// How a rendezvous node is doing.
+    Node {
+        node: PeerId,
+        state: NodeWord,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        rtt_ms: Option<f64>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
     /// A device or file is not as it should be; the call goes on.
     Device { device: DeviceKind, problem: Problem, detail: String },
     /// Something else went wrong, or a line of input was not understood.
     Error { message: String },
 }
 
+/// How a rendezvous node is doing, in a word.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum NodeWord {
+    Connecting,
+    Online,
+    Failed,
+    Idle,
+}
+
 impl Event {
+    fn of_node(node: PeerId, link: NodeLink) -> Self {
+        let (state, rtt_ms, reason) = match link {
+            NodeLink::Connecting => (NodeWord::Connecting, None, None),
+            NodeLink::Online { rtt, turn: _ } => (NodeWord::Online, Some(rtt.as_secs_f64() * 1000.0), None),
+            NodeLink::Failed { reason } => (NodeWord::Failed, None, Some(reason)),
+            NodeLink::Idle => (NodeWord::Idle, None, None),
+        };
+        Self::Node { node, state, rtt_ms, reason }
+    }
+
     /// What a notice prints: one event, or two where an end has an event of its own.
     pub(super) fn from_notice(notice: Notice, me: PeerId, my_name: &str) -> Vec<Self> {
         match notice {
@@ -121,6 +150,10 @@ impl Event {
             }
             Notice::DevicesClosed { call, after_ms } => vec![Self::DevicesClosed { call, after_ms }],
             Notice::MissedWhileBusy { peer, name } => vec![Self::MissedWhileBusy { peer, name }],
+            Notice::Node { node, link } => vec![Self::of_node(node, link)],
+            // Nobody is here to look at it.
+            Notice::OpenLink(_) => Vec::new(),
+            Notice::ContactsFull => vec![Self::Error { message: "there are too many contacts".to_owned() }],
             Notice::Device(problem) => {
                 vec![Self::Device { device: problem.device, problem: problem.problem, detail: problem.detail }]
             }
@@ -130,5 +163,32 @@ impl Event {
             }
             Notice::Storage(message) | Notice::Network(message) => vec![Self::Error { message }],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_node_is_told_in_a_word_with_what_belongs_to_it() {
+        let node = PeerId::random();
+        let printed = |link| {
+            let events = Event::from_notice(Notice::Node { node, link }, node, "Ada");
+            serde_json::to_value(&events[0]).unwrap()
+        };
+        let node = node.to_string();
+        let online = NodeLink::Online { rtt: Duration::from_micros(12_500), turn: true };
+        assert_eq!(
+            printed(online),
+            serde_json::json!({ "event": "node", "node": node, "state": "online", "rtt_ms": 12.5 })
+        );
+        assert_eq!(
+            printed(NodeLink::Failed { reason: "refused".to_owned() }),
+            serde_json::json!({ "event": "node", "node": node, "state": "failed", "reason": "refused" })
+        );
+        assert_eq!(printed(NodeLink::Idle), serde_json::json!({ "event": "node", "node": node, "state": "idle" }));
     }
 }

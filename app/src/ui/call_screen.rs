@@ -72,6 +72,19 @@ impl CallScreen {
         }
     }
 
+    /// While we call: how the other will see us, in a corner.
+    pub(super) fn show_own_picture(&self, ui: &Ui, scene: &Scene<'_>) {
+        if !self.preview.has_picture() {
+            return;
+        }
+        let area = ui.max_rect().shrink(1.5 * GAP);
+        let aspect = self.preview.aspect().unwrap_or(16.0 / 9.0).clamp(0.5, 2.0);
+        let width = (area.width() * 0.28).clamp(100.0, 240.0).min(area.height() * 0.15 * aspect);
+        let rect = Rect::from_min_size(area.right_top() - vec2(width, 0.0), vec2(width, width / aspect));
+        let placement = Placement { mirrored: true, fill: true, radius: 10.0 };
+        self.preview.show(ui, rect, &scene.text.call.own_picture, placement);
+    }
+
     pub(super) fn show_connecting(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall) {
         self.show(ui, scene, active, Phase::Connecting);
     }
@@ -123,16 +136,30 @@ impl CallScreen {
         }
         let top = stage.shrink2(vec2(1.5 * GAP, 1.5 * GAP));
         let right = match phase {
-            Phase::Connected { quality, path, rtt_ms, .. } => {
-                quality_pill(ui, text, palette, top.right_top(), (quality, path, rtt_ms))
-            }
+            Phase::Connected { quality, .. } => quality_pill(ui, text, palette, top.right_top(), quality),
             Phase::Connecting | Phase::Reconnecting { .. } => top.right(),
         };
         name_pill(ui, scene, active, phase, top.left_top(), right - GAP - top.left());
+        let second_line = top.left_top() + vec2(0.0, PILL + GAP);
+        let mut room = top.width();
+        if let Phase::Connected { path, rtt_ms, .. } = phase {
+            let words = path_in_words(text, path, rtt_ms);
+            let symbol = match path.kind {
+                PathKind::Direct => icons::ARROWS_LEFT_RIGHT,
+                PathKind::Relayed => icons::SHARE_NETWORK,
+            };
+            let width = pill_width(ui, &words);
+            let at = pos2(top.right() - width, second_line.y);
+            let way = match path.kind {
+                PathKind::Direct => &text.quality.direct,
+                PathKind::Relayed => &text.quality.relayed,
+            };
+            pill(ui, at, width, (symbol, theme::ON_COLOUR), &words).on_hover_text(way);
+            room -= width + GAP;
+        }
         if !active.theirs.microphone && !matches!(phase, Phase::Connecting) {
             let words = text.call.their_mic_off.with("name", &active.name);
-            let at = top.left_top() + vec2(0.0, PILL + GAP);
-            pill(ui, at, top.width(), (filled::MICROPHONE_SLASH, palette.warning), &words);
+            pill(ui, second_line, room, (filled::MICROPHONE_SLASH, palette.warning), &words);
         }
     }
 
@@ -203,14 +230,20 @@ fn name_pill(ui: &mut Ui, scene: &Scene<'_>, active: &ActiveCall, phase: Phase<'
     response.widget_info(|| WidgetInfo::labeled(WidgetType::Label, true, &spoken));
 }
 
-/// How the call feels, in a word; the path and its delay on hovering. Returns its left edge.
-fn quality_pill(
-    ui: &mut Ui,
-    text: &Text,
-    palette: &Palette,
-    right_top: Pos2,
-    (quality, path, rtt_ms): (Quality, &parlor_media::Path, Option<f32>),
-) -> f32 {
+/// The path that media takes, and its delay.
+fn path_in_words(text: &Text, path: &parlor_media::Path, rtt_ms: Option<f32>) -> String {
+    let way = match path.kind {
+        PathKind::Direct => &text.quality.direct_short,
+        PathKind::Relayed => &text.quality.relayed_short,
+    };
+    match rtt_ms {
+        Some(ms) => format!("{way} · {}", text.quality.round_trip.with("ms", &format!("{ms:.0}"))),
+        None => way.clone(),
+    }
+}
+
+/// How the call feels, in a word. Returns its left edge.
+fn quality_pill(ui: &mut Ui, text: &Text, palette: &Palette, right_top: Pos2, quality: Quality) -> f32 {
     let symbol = match quality {
         Quality::Unknown => (icons::CELL_SIGNAL_NONE, palette.muted),
         Quality::Good => (icons::CELL_SIGNAL_FULL, palette.success),
@@ -219,13 +252,7 @@ fn quality_pill(
     };
     let words = text.quality(quality);
     let width = pill_width(ui, words);
-    let response = pill(ui, right_top - vec2(width, 0.0), width, symbol, words);
-    let way = match path.kind {
-        PathKind::Direct => &text.quality.direct,
-        PathKind::Relayed => &text.quality.relayed,
-    };
-    let delay = rtt_ms.map(|ms| text.quality.round_trip.with("ms", &format!("{ms:.0}")));
-    response.on_hover_text(delay.map_or_else(|| way.clone(), |delay| format!("{way}\n{delay}")));
+    pill(ui, right_top - vec2(width, 0.0), width, symbol, words);
     right_top.x - width
 }
 

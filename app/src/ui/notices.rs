@@ -19,10 +19,15 @@ use crate::{
 /// At most this many lines of a kind; the oldest make room.
 const MAX_LINES: usize = 3;
 
+/// For a few words.
+const SAID_SECONDS: f64 = 4.0;
+
 /// What is still to be read.
 #[derive(Default)]
 pub(super) struct Notices {
     brief: VecDeque<Brief>,
+    /// What the window itself has to say, such as that something was copied; the newest alone.
+    said: Option<Said>,
     staying: VecDeque<Notice>,
 }
 
@@ -30,6 +35,12 @@ struct Brief {
     notice: Notice,
     /// Long enough to be read.
     seconds: f64,
+    /// On egui's clock; `None` until it was first drawn.
+    until: Option<f64>,
+}
+
+struct Said {
+    sentence: String,
     /// On egui's clock; `None` until it was first drawn.
     until: Option<f64>,
 }
@@ -58,6 +69,11 @@ impl Notices {
         }
     }
 
+    /// Says that something that was clicked is done.
+    pub(super) fn say(&mut self, sentence: String) {
+        self.said = Some(Said { sentence, until: None });
+    }
+
     /// Draws the lines that stay, in the flow of the layout.
     pub(super) fn show_staying(&mut self, ui: &mut Ui, scene: &Scene<'_>) {
         let mut dismissed = None;
@@ -81,12 +97,23 @@ impl Notices {
             line.until.get_or_insert(now + line.seconds);
         }
         self.brief.retain(|line| line.until.is_none_or(|until| now < until));
-        let next = self.brief.iter().filter_map(|line| line.until).fold(f64::INFINITY, f64::min);
+        if let Some(said) = &mut self.said {
+            said.until.get_or_insert(now + SAID_SECONDS);
+        }
+        self.said.take_if(|said| said.until.is_some_and(|until| now >= until));
+        let said_until = self.said.as_ref().and_then(|said| said.until);
+        let ends = self.brief.iter().filter_map(|line| line.until).chain(said_until);
+        let next = ends.fold(f64::INFINITY, f64::min);
         if next.is_finite() {
             ui.ctx().request_repaint_after_secs((next - now) as f32 + 0.01);
         }
-        let lines: Vec<_> =
-            self.brief.iter().filter_map(|brief| line(&brief.notice, scene.text, scene.palette)).collect();
+        let said = self.said.iter().map(|said| Line {
+            icon: icons::CHECK_CIRCLE,
+            colour: scene.palette.success,
+            sentence: said.sentence.clone(),
+        });
+        let brief = self.brief.iter().filter_map(|brief| line(&brief.notice, scene.text, scene.palette));
+        let lines: Vec<_> = brief.chain(said).collect();
         if lines.is_empty() {
             return;
         }
@@ -159,7 +186,10 @@ const fn fate(notice: &Notice) -> Fate {
             | EndReason::MediaFailed
             | EndReason::Incompatible => Fate::Stays,
         },
-        Notice::MissedWhileBusy { .. } | Notice::Storage(_) | Notice::IdentityReplaced { .. } => Fate::Stays,
+        Notice::MissedWhileBusy { .. }
+        | Notice::ContactsFull
+        | Notice::Storage(_)
+        | Notice::IdentityReplaced { .. } => Fate::Stays,
         Notice::Ready { .. }
         | Notice::Inviting { .. }
         | Notice::RingingThere { .. }
@@ -170,6 +200,8 @@ const fn fate(notice: &Notice) -> Fate {
         | Notice::FirstAudio { .. }
         | Notice::Reconnecting { .. }
         | Notice::Reconnected { .. }
+        | Notice::Node { .. }
+        | Notice::OpenLink(_)
         | Notice::DevicesClosed { .. } => Fate::Elsewhere,
     }
 }
@@ -207,6 +239,7 @@ fn line(notice: &Notice, text: &Text, palette: &Palette) -> Option<Line> {
         Notice::Device(problem) => {
             (icons::WARNING, palette.warning, text.device_problem(problem.device, problem.problem).to_owned())
         }
+        Notice::ContactsFull => (icons::WARNING, palette.warning, text.notice.contacts_full.clone()),
         Notice::Storage(detail) => (icons::WARNING, palette.warning, text.notice.storage.with("detail", detail)),
         Notice::IdentityReplaced { kept, .. } => {
             let sentence = text.notice.identity_replaced.with("file", &kept.display().to_string());
@@ -223,6 +256,8 @@ fn line(notice: &Notice, text: &Text, palette: &Palette) -> Option<Line> {
         | Notice::FirstAudio { .. }
         | Notice::Reconnecting { .. }
         | Notice::Reconnected { .. }
+        | Notice::Node { .. }
+        | Notice::OpenLink(_)
         | Notice::DevicesClosed { .. } => return None,
     };
     Some(Line { icon, colour, sentence })

@@ -9,9 +9,9 @@ use parlor_net::{CallId, PeerId, signalling::CallKind};
 use super::{
     Scene, pressed,
     theme::{self, GAP},
-    widgets::{RoundButton, avatar, centred_label},
+    widgets::{RoundButton, avatar, centred_label, warning},
 };
-use crate::engine::Command;
+use crate::{engine::Command, fingerprint::Fingerprint};
 
 /// A call that appears under a moving finger, or while somebody types, must not be answered by that: what is pressed in
 /// the first moment is meant for the screen before.
@@ -40,7 +40,7 @@ impl Ringing {
     pub(super) fn show_outgoing(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, other: &Other<'_>, ringing: bool) {
         let text = scene.text;
         let status = if ringing { &text.ringing.ringing } else { &text.ringing.calling };
-        let area = portrait(ui, scene, other, other.name, status, ringing);
+        let area = portrait(ui, scene, other, other.name, status, None, ringing);
         let cancel = RoundButton {
             icon: icons::PHONE_DISCONNECT,
             fill: scene.palette.danger,
@@ -58,14 +58,22 @@ impl Ringing {
     }
 
     /// Somebody is calling us.
-    pub(super) fn show_incoming(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, other: &Other<'_>) {
+    pub(super) fn show_incoming(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, other: &Other<'_>, borrows_name: bool) {
         let text = scene.text;
         let title = text.ringing.incoming_title.with("name", other.name);
         let (kind, accept_icon) = match other.kind {
             CallKind::Video => (&text.ringing.incoming_video, icons::VIDEO_CAMERA),
             CallKind::Audio => (&text.ringing.incoming_voice, icons::PHONE),
         };
-        let top = portrait(ui, scene, other, &title, kind, true);
+        let careful = borrows_name.then(|| {
+            let fingerprint = Fingerprint::of(other.peer).to_string();
+            format!(
+                "{} ({})",
+                text.ringing.borrowed.with("name", other.name),
+                text.people.fingerprint.with("fingerprint", &fingerprint)
+            )
+        });
+        let top = portrait(ui, scene, other, &title, kind, careful.as_deref(), true);
         let apart = vec2((ui.max_rect().width() / 4.0).min(110.0), 0.0);
         let button = |icon, fill, label, key| RoundButton {
             icon,
@@ -104,11 +112,19 @@ impl Ringing {
 }
 
 /// The other's avatar and name in the middle; where the buttons go is returned.
-fn portrait(ui: &mut Ui, scene: &Scene<'_>, other: &Other<'_>, title: &str, status: &str, rings: bool) -> Pos2 {
+fn portrait(
+    ui: &mut Ui,
+    scene: &Scene<'_>,
+    other: &Other<'_>,
+    title: &str,
+    status: &str,
+    careful: Option<&str>,
+    rings: bool,
+) -> Pos2 {
     let palette = scene.palette;
     let area = ui.max_rect();
     let buttons = RoundButton::height(BUTTON);
-    let content = AVATAR + 110.0;
+    let content = AVATAR + if careful.is_some() { 200.0 } else { 110.0 };
     let gap = ((area.height() - content - buttons) / 3.0).clamp(2.0 * GAP, 110.0);
     let top = area.center().y - (content + gap + buttons) / 2.0;
     let centre = pos2(area.center().x, top + AVATAR / 2.0);
@@ -121,6 +137,11 @@ fn portrait(ui: &mut Ui, scene: &Scene<'_>, other: &Other<'_>, title: &str, stat
     centred_label(ui, title_rect, title, theme::semibold(24.0), palette.text);
     let status_rect = title_rect.translate(vec2(0.0, 36.0));
     centred_label(ui, status_rect, status, theme::regular(16.0), palette.muted);
+    if let Some(careful) = careful {
+        let size = vec2(width.min(420.0), 90.0);
+        let rect = Rect::from_min_size(pos2(centre.x - size.x / 2.0, status_rect.bottom() + GAP), size);
+        ui.scope_builder(egui::UiBuilder::new().max_rect(rect), |ui| warning(ui, careful, palette));
+    }
     pos2(centre.x, top + content + gap)
 }
 

@@ -1,11 +1,15 @@
-//! Name, language, colours, devices. Everything takes effect at once.
+//! Name, language, colours, devices, network. Everything takes effect at once.
+
+mod network;
 
 use egui::{Align, ComboBox, Key, Layout, Rect, ScrollArea, Sense, Ui, Vec2, vec2};
 use egui_phosphor::regular as icons;
 use parlor_media::{AudioSink, AudioSource, VideoSource};
 
+use self::network::Network;
 use super::{
     Page, Scene,
+    notices::Notices,
     theme::{self, GAP, TOUCH},
     welcome::name_field,
     widgets::{card, icon_button, label, primary_button, segments},
@@ -26,11 +30,12 @@ pub(super) struct SettingsScreen {
     /// `None`: as it is.
     name: Option<String>,
     error: Option<NameError>,
+    network: Network,
 }
 
 impl SettingsScreen {
     /// Draws the settings. Returns where to go next.
-    pub(super) fn show(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) -> Option<Page> {
+    pub(super) fn show(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, notices: &mut Notices) -> Option<Page> {
         let mut next = None;
         let whole = ui.max_rect();
         let width = (whole.width() - 4.0 * GAP).min(WIDTH);
@@ -42,7 +47,7 @@ impl SettingsScreen {
             let back = Rect::from_min_size(bar.min, Vec2::splat(TOUCH));
             let back = icon_button(ui, back, icons::ARROW_LEFT, &scene.text.settings.back, scene.palette).clicked();
             let typing = ui.memory(|memory| memory.focused().is_some());
-            if back || (!typing && ui.input(|input| input.key_pressed(Key::Escape))) {
+            if back || (!typing && !scene.behind_dialog && ui.input(|input| input.key_pressed(Key::Escape))) {
                 *self = Self::default();
                 next = Some(Page::People);
             }
@@ -59,10 +64,16 @@ impl SettingsScreen {
                 self.profile(ui, scene);
                 appearance(ui, scene);
                 devices(ui, scene);
+                self.network.show(ui, scene, notices);
                 ui.add_space(2.0 * GAP);
             });
         });
         next
+    }
+
+    /// Shows the nodes first, for who came to add one.
+    pub(super) fn go_to_nodes(&mut self) {
+        self.network.comes_into_view();
     }
 
     fn profile(&mut self, ui: &mut Ui, scene: &mut Scene<'_>) {

@@ -15,7 +15,8 @@ use parlor_net::{CallId, Keypair, PeerId, Status, Via, signalling::CallKind};
 
 use super::Ui;
 use crate::{
-    engine::{ActiveCall, CallView, Command, Devices, Me, PersonView, Quality, Sending, Snapshot},
+    contacts::Standing,
+    engine::{ActiveCall, CallView, Command, Devices, Me, PersonView, Presence, Quality, Sending, Snapshot},
     settings::{Language, Settings},
     text::Text,
 };
@@ -71,15 +72,29 @@ fn peer(seed: u8) -> PeerId {
     Keypair::ed25519_from_bytes([seed; 32]).expect("32 bytes are a key").public().to_peer_id()
 }
 
-fn person(seed: u8, name: &str) -> PersonView {
-    PersonView { peer: peer(seed), name: name.to_owned(), has_namesake: false, status: Status::Free, via: Via::Lan }
+pub(in crate::ui) fn person(seed: u8, name: &str) -> PersonView {
+    PersonView {
+        peer: peer(seed),
+        name: name.to_owned(),
+        says: None,
+        has_namesake: false,
+        borrows_name: false,
+        presence: Presence::Online { status: Status::Free, via: Via::Lan },
+        standing: Standing::Stranger,
+        rooms: Vec::new(),
+        nodes: Vec::new(),
+    }
 }
 
 /// Online as Alex, with Ada and Li Wei.
-fn snapshot(language: Language) -> Snapshot {
+pub(in crate::ui) fn snapshot(language: Language) -> Snapshot {
     Snapshot {
         me: Me { peer: peer(99), name: Some("Alex".to_owned()), online: true },
         people: vec![person(1, "Ada"), person(2, "李伟")],
+        nodes: Vec::new(),
+        rooms: Vec::new(),
+        blocked: Vec::new(),
+        scanning: false,
         call: CallView::Idle,
         devices: Devices::default(),
         settings: Settings { language, ..Settings::default() },
@@ -93,7 +108,7 @@ fn in_call(language: Language, call: CallView) -> Snapshot {
 const CALL: CallId = CallId::from_bits(7);
 
 fn incoming(kind: CallKind) -> CallView {
-    CallView::Incoming { call: CALL, peer: peer(1), name: "Ada".to_owned(), kind }
+    CallView::Incoming { call: CALL, peer: peer(1), name: "Ada".to_owned(), kind, borrows_name: false }
 }
 
 fn outgoing(ringing: bool) -> CallView {

@@ -8,6 +8,7 @@ use egui::{
     text::{LayoutJob, TextFormat, TextWrapping},
     vec2,
 };
+use egui_phosphor::fill;
 use parlor_net::PeerId;
 
 use super::theme::{self, Palette, RADIUS, TOUCH};
@@ -107,6 +108,52 @@ pub(super) fn primary_button(ui: &mut Ui, text: &str, width: f32, palette: &Pale
     focus_ring(ui, &response, rect, f32::from(RADIUS));
     ui.painter().text(rect.center(), Align2::CENTER_CENTER, text, theme::semibold(15.0), theme::ON_COLOUR);
     response
+}
+
+/// A button that does not shout: an outline, a symbol (or none) and words.
+pub(super) fn quiet_button(ui: &mut Ui, rect: Rect, icon: &str, words: &str, palette: &Palette) -> Response {
+    let response = interact(ui, rect, words, ui.id().with(("quiet", icon, words)));
+    let fill = if response.hovered() || response.has_focus() { palette.hovered } else { palette.surface };
+    ui.painter().rect(rect, CornerRadius::same(RADIUS), fill, Stroke::new(1.0, palette.border), StrokeKind::Inside);
+    focus_ring(ui, &response, rect, f32::from(RADIUS));
+    let symbol = if icon.is_empty() { 0.0 } else { 24.0 };
+    let room = rect.width() - symbol - 16.0;
+    let line = one_line(ui.painter(), words, theme::semibold(14.0), palette.text, room);
+    let left = rect.center().x - (line.size().x + symbol) / 2.0;
+    let middle = rect.center().y;
+    ui.painter().text(pos2(left + 8.0, middle), Align2::CENTER_CENTER, icon, theme::icon(18.0), palette.text);
+    ui.painter().galley(pos2(left + symbol, middle - line.size().y / 2.0), line, palette.text);
+    response
+}
+
+/// A line that is on or off. The new state when it was clicked.
+pub(super) fn switch(ui: &mut Ui, words: &str, on: bool, palette: &Palette) -> Option<bool> {
+    let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), TOUCH), Sense::hover());
+    let response = ui.interact(rect, ui.id().with(("switch", words)), Sense::click());
+    response.widget_info(|| WidgetInfo::selected(WidgetType::Checkbox, true, on, words));
+    let line = one_line(ui.painter(), words, theme::regular(15.0), palette.text, rect.width() - 60.0);
+    ui.painter().galley(rect.left_center() - vec2(0.0, line.size().y / 2.0), line, palette.text);
+    let track = Rect::from_center_size(rect.right_center() - vec2(23.0, 0.0), vec2(42.0, 24.0));
+    let (fill, knob) = if on { (palette.accent, track.right() - 12.0) } else { (palette.border, track.left() + 12.0) };
+    ui.painter().rect_filled(track, 12.0, tinted(ui, &response, fill));
+    ui.painter().circle_filled(pos2(knob, track.center().y), 9.0, theme::ON_COLOUR);
+    focus_ring(ui, &response, track, 12.0);
+    response.clicked().then_some(!on)
+}
+
+/// Something to look at before going on.
+pub(super) fn warning(ui: &mut Ui, words: &str, palette: &Palette) {
+    let width = ui.available_width();
+    let words_galley = ui.painter().layout(words.to_owned(), theme::regular(14.0), palette.text, width - 54.0);
+    let (rect, response) = ui.allocate_exact_size(vec2(width, words_galley.size().y + 18.0), Sense::hover());
+    response.widget_info(|| WidgetInfo::labeled(WidgetType::Label, true, words));
+    let ground = palette.surface.lerp_to_gamma(palette.warning, 0.12);
+    let stroke = Stroke::new(1.0, palette.warning.gamma_multiply(0.6));
+    let painter = ui.painter();
+    painter.rect(rect, CornerRadius::same(RADIUS), ground, stroke, StrokeKind::Inside);
+    let at = rect.left_center() + vec2(22.0, 0.0);
+    painter.text(at, Align2::CENTER_CENTER, fill::SHIELD_WARNING, theme::filled_icon(20.0), palette.warning);
+    painter.galley(rect.left_center() + vec2(42.0, -words_galley.size().y / 2.0), words_galley, palette.text);
 }
 
 /// One of a few, all visible: the language, the theme.

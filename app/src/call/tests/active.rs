@@ -232,3 +232,81 @@ fn an_audio_call_is_restored_like_a_video_call() {
     world.run(secs(4));
     assert!(matches!(world.state(ANN), State::Connected(_)), "{:?}", world.state(ANN));
 }
+
+#[test]
+fn a_change_of_the_callers_network_restarts_ice_at_once_without_a_word_to_the_person() {
+    let mut world = World::talking();
+    world.input(ANN, Input::NetworkChanged);
+    world.run(ms(200));
+    assert_eq!(restarts(&world), 1);
+    assert_eq!(world.sent(BOB, |body| matches!(body, Body::RestartAnswer { .. })), 1);
+    assert!(matches!(world.state(ANN), State::Connected(_)), "{:?}", world.state(ANN));
+    assert_eq!(count(&world, ANN, &CallNotice::Reconnecting { call: id(1) }), 0);
+    world.run(ms(1500));
+    assert_eq!(restarts(&world), 1, "once is enough");
+    assert_eq!(world.people[ANN].machine.poll_timeout(), None);
+}
+
+#[test]
+fn a_change_of_the_callees_network_asks_the_caller_for_a_restart() {
+    let mut world = World::talking();
+    world.input(BOB, Input::NetworkChanged);
+    world.run(ms(200));
+    assert_eq!(world.sent(BOB, |body| matches!(body, Body::RestartPlease)), 1);
+    assert_eq!(restarts(&world), 1);
+    world.run(ms(1500));
+    assert_eq!((world.sent(BOB, |body| matches!(body, Body::RestartPlease)), restarts(&world)), (1, 1));
+}
+
+#[test]
+fn a_second_change_during_a_restart_is_followed_by_another_restart() {
+    // Down, and up again with another address: the restart in between looked at the wrong moment.
+    for (who, asked) in [(ANN, 0), (BOB, 1)] {
+        let mut world = World::talking();
+        world.input(who, Input::NetworkChanged);
+        world.run(ms(1));
+        world.input(who, Input::NetworkChanged);
+        world.run(ms(500));
+        assert!(restarts(&world) >= 1 + usize::from(who == ANN), "person {who}: {}", restarts(&world));
+        assert!(world.sent(BOB, |body| matches!(body, Body::RestartPlease)) >= asked);
+        assert!(matches!(world.state(who), State::Connected(_)), "{:?}", world.state(who));
+        assert_eq!(world.people[who].machine.poll_timeout(), None, "all is done");
+    }
+}
+
+#[test]
+fn a_change_while_the_other_side_can_not_be_reached_is_followed_up_when_it_can() {
+    let mut world = World::talking();
+    world.offline(ANN, BOB, OfflineReason::Lost);
+    world.input(ANN, Input::NetworkChanged);
+    world.run(secs(5));
+    assert_eq!(restarts(&world), 0);
+    world.online(ANN, BOB);
+    world.run(ms(100));
+    assert_eq!(restarts(&world), 1);
+}
+
+#[test]
+fn a_change_while_the_call_is_being_set_up_restarts_it_when_it_stands() {
+    let mut world = World::pair();
+    world.call(ANN, BOB, 1, CallKind::Video);
+    world.run(ms(100));
+    world.input(ANN, Input::NetworkChanged);
+    world.input(BOB, Input::NetworkChanged);
+    assert!(matches!(world.state(BOB), State::Ringing(_)), "ringing goes on");
+    world.input(BOB, Input::Accept);
+    world.input(BOB, Input::NetworkChanged);
+    world.run(secs(2));
+    assert_eq!(restarts(&world), 1);
+    assert!(matches!(world.state(ANN), State::Connected(_)), "{:?}", world.state(ANN));
+}
+
+#[test]
+fn a_callee_whose_network_changes_twice_gets_a_second_restart_within_seconds() {
+    let mut world = World::talking();
+    world.input(BOB, Input::NetworkChanged);
+    world.run(secs(1));
+    world.input(BOB, Input::NetworkChanged);
+    world.run(ms(2500));
+    assert_eq!(restarts(&world), 2);
+}

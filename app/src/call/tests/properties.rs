@@ -52,6 +52,7 @@ fn persons_input() -> impl Strategy<Value = Input> {
         2 => Just(Input::HangUp),
         1 => any::<bool>().prop_map(Input::SetCamera),
         1 => any::<bool>().prop_map(Input::SetMicrophone),
+        1 => Just(Input::NetworkChanged),
         1 => Just(Input::Shutdown),
     ]
 }

@@ -335,6 +335,7 @@ impl World {
             | Input::SetMicrophone(_)
             | Input::PeerOnline { .. }
             | Input::PeerOffline { .. }
+            | Input::NetworkChanged
             | Input::Media { .. }
             | Input::Shutdown => self.input(to, input),
         }
@@ -578,6 +579,7 @@ impl Person {
             | Input::SignalFailed { .. }
             | Input::PeerOnline { .. }
             | Input::PeerOffline { .. }
+            | Input::NetworkChanged
             | Input::Media { .. }
             | Input::Shutdown => {}
         }

@@ -102,7 +102,7 @@ fn people_with_the_same_name_are_told_apart_by_their_keys() {
 #[test]
 fn status_is_said_in_words() {
     let mut busy = snapshot(Language::English);
-    busy.people[0].status = Status::InCall;
+    busy.people[0].presence = Presence::Online { status: Status::InCall, via: Via::Lan };
     let harness = open(busy, PHONE);
     harness.get_by_label("Video call with Ada (In a call · Near you)");
     harness.get_by_label("Video call with 李伟 (Free · Near you)");
@@ -206,7 +206,7 @@ fn settings_change_language_and_colours_at_once_and_escape_leads_back() {
     harness.get_by_label(&text.settings.title);
     harness.key_press(Key::Escape);
     harness.run_steps(2);
-    harness.get_by_label(&text.people.title);
+    harness.get_by_label(&format!("{} (2)", text.people.near));
 }
 
 #[test]
