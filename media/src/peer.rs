@@ -105,6 +105,8 @@ pub(crate) struct Peer {
     meter: Arc<Meter>,
     policy: IcePolicy,
     sockets: Sockets,
+    /// We have relays of our own.
+    has_relays: bool,
     /// Of the far end. The stack takes a relay that checks us before its candidate is here for a machine.
     relays: HashSet<SocketAddr>,
     /// Writers of tracks, and who attends to the connection. They end with the peer.
@@ -134,6 +136,8 @@ impl Peer {
         }
         let sockets = Sockets::new(ice.policy);
         sockets.use_relays(&servers.relays);
+        let has_relays = !servers.relays.is_empty();
+        sockets.set_relaying(has_relays);
         let meter = Arc::<Meter>::default();
         let nudge = Arc::<Notify>::default();
         let (events, event_output) = mpsc::channel(MAX_EVENTS);
@@ -170,6 +174,7 @@ impl Peer {
             meter,
             policy: ice.policy,
             sockets,
+            has_relays,
             relays: HashSet::new(),
             tasks,
         };
@@ -183,6 +188,7 @@ impl Peer {
 
     /// An offer; with other credentials and sockets than before when `restart`.
     pub(crate) async fn create_offer(&self, restart: bool) -> Result<String, Error> {
+        self.sockets.set_relaying(self.has_relays);
         let offer = self.connection.create_offer(Some(RTCOfferOptions { ice_restart: restart })).await?;
         let sdp = candidate::without_candidates(&offer.sdp);
         self.connection.set_local_description(offer).await?;
@@ -191,6 +197,7 @@ impl Peer {
 
     /// Takes an offer and answers it.
     pub(crate) async fn accept_offer(&self, sdp: String) -> Result<String, Error> {
+        self.sockets.set_relaying(self.has_relays);
         let connection = Arc::clone(&self.connection);
         guarded(sdp, |sdp| async move {
             connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
@@ -213,12 +220,13 @@ impl Peer {
     }
 
     /// Servers from the next restart on.
-    pub(crate) async fn set_servers(&self, ice: &Ice) -> Result<(), Error> {
+    pub(crate) async fn set_servers(&mut self, ice: &Ice) -> Result<(), Error> {
         let servers = Servers::resolve(ice).await;
         if self.policy == IcePolicy::RelayOnly && servers.relays.is_empty() {
             return Err(Error::NoRelay);
         }
         self.sockets.use_relays(&servers.relays);
+        self.has_relays = !servers.relays.is_empty();
         Ok(self.connection.set_configuration(configuration(self.policy, servers)).await?)
     }
 
@@ -269,8 +277,8 @@ impl Peer {
         }
     }
 
-    /// The path that media takes, once connected.
-    pub(crate) async fn path(&self) -> Option<Path> {
+    /// The connection is up: the path that media takes.
+    pub(crate) async fn settle(&self) -> Option<Path> {
         let dtls = self.audio.sender.transport().await.ok()??;
         let pair = dtls.ice_transport().get_selected_candidate_pair().await.ok()??;
         let kind = |end: &RTCIceCandidate| {
@@ -279,6 +287,7 @@ impl Peer {
             if of_relay { RTCIceCandidateType::Relay } else { end.typ }
         };
         let (local, remote) = (pair.local().typ, kind(pair.remote()));
+        self.sockets.set_relaying(local == RTCIceCandidateType::Relay);
         let relayed = [local, remote].contains(&RTCIceCandidateType::Relay);
         Some(Path {
             kind: if relayed { PathKind::Relayed } else { PathKind::Direct },
@@ -295,6 +304,7 @@ impl Peer {
     /// Tells the far end, stops the connection's task and closes its sockets.
     pub(crate) async fn close(mut self) {
         self.tasks.shutdown().await;
+        self.sockets.set_relaying(false);
         if let Err(error) = self.connection.close().await {
             tracing::debug!(%error, "closing the peer connection");
         }

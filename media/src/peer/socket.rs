@@ -1,8 +1,8 @@
-//! The sockets under the stack, and what they add to it: lost parts of the DTLS handshake are sent again, and nobody is
-//! talked to whom the policy forbids.
+//! The runtime under the stack, and what it adds: lost parts of the DTLS handshake are sent again, nobody is talked to
+//! whom the policy forbids, and what a relay carries does not wait.
 //!
-//! The stack asks its runtime for sockets. Ours is tokio's, but for a layer around each socket that sees every
-//! datagram.
+//! The stack asks its runtime for sockets and timers. Ours is tokio's, but for a layer around each socket that sees every
+//! datagram, and a second look before it sleeps.
 
 use std::{
     future::Future,
@@ -44,6 +44,9 @@ struct Shared {
     handshake_over: AtomicBool,
     /// `None` where everybody may be talked to: spares the lock.
     guard: Option<Mutex<Guard>>,
+    relaying: AtomicBool,
+    /// The stack has had its second look since something happened.
+    looked_again: AtomicBool,
 }
 
 impl Shared {
@@ -67,7 +70,22 @@ impl Sockets {
             Guard::Open => None,
             guard @ (Guard::Only(_) | Guard::AllBut(_)) => Some(Mutex::new(guard)),
         };
-        Self { shared: Arc::new(Shared { handshake: Mutex::default(), handshake_over: AtomicBool::new(false), guard }) }
+        let shared = Shared {
+            handshake: Mutex::default(),
+            handshake_over: AtomicBool::new(false),
+            guard,
+            relaying: AtomicBool::new(false),
+            looked_again: AtomicBool::new(false),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Whether media, or checks, may go through a relay of ours.
+    ///
+    /// The stack then hands packets to its TURN client after it has looked at what that client has to send, and goes to
+    /// sleep: each would wait for the next event, for up to 20 ms. So the first sleep after an event ends at once.
+    pub(super) fn set_relaying(&self, relaying: bool) {
+        self.shared.relaying.store(relaying, Ordering::Relaxed);
     }
 
     /// See [`Guard::use_relays`].
@@ -112,7 +130,11 @@ impl Runtime for Sockets {
     }
 
     fn sleep(&self, duration: Duration) -> Later<'static, ()> {
-        TokioRuntime.sleep(duration)
+        if !self.shared.relaying.load(Ordering::Relaxed) || self.shared.looked_again.swap(false, Ordering::Relaxed) {
+            return TokioRuntime.sleep(duration);
+        }
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move { shared.looked_again.store(true, Ordering::Relaxed) })
     }
 
     fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
@@ -262,6 +284,21 @@ impl AsyncUdpSocket for Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn every_second_sleep_of_a_relaying_connection_ends_at_once() {
+        let sockets = Sockets::new(IcePolicy::All);
+        let slept = async || {
+            let before = tokio::time::Instant::now();
+            sockets.sleep(Duration::from_secs(1)).await;
+            before.elapsed().as_secs()
+        };
+        assert_eq!([slept().await, slept().await], [1, 1]);
+        sockets.set_relaying(true);
+        assert_eq!([slept().await, slept().await, slept().await], [0, 1, 0]);
+        drop(sockets.sleep(Duration::from_secs(1))); // Something happened meanwhile.
+        assert_eq!([slept().await, slept().await], [0, 1]);
+    }
 
     #[test]
     fn addresses_are_taken_as_the_stack_writes_them() {

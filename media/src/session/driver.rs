@@ -322,7 +322,7 @@ impl Driver {
                 if connection.output.incoming.is_none() {
                     connection.peer.open_gate();
                 }
-                if let Some(path) = connection.peer.path().await {
+                if let Some(path) = connection.peer.settle().await {
                     self.tell(SessionEvent::Connected(path));
                 }
             }
