@@ -14,6 +14,7 @@ pub mod frame_mark;
 mod frame_slot;
 mod interceptors;
 mod peer;
+mod pipe;
 pub mod pipeline;
 pub mod playout;
 mod rate;
