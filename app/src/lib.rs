@@ -6,6 +6,8 @@ pub mod cli;
 pub mod data_dir;
 pub mod engine;
 pub mod fingerprint;
+#[cfg(test)]
+mod fuzz;
 pub mod headless;
 pub mod link;
 pub mod logging;

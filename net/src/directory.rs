@@ -8,6 +8,8 @@
 //! Frames are length-delimited JSON, as in signalling: a person can read them, a browser can speak them.
 
 mod card;
+#[cfg(test)]
+mod fuzz;
 mod message;
 mod room;
 

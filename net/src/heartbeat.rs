@@ -6,6 +6,8 @@
 //! since TCP takes many minutes to notice a pulled cable.
 
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod liveness;
 

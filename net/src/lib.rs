@@ -17,6 +17,9 @@ mod event_loop;
 mod heartbeat;
 pub mod identity;
 mod link_local;
+#[cfg(test)]
+#[path = "../../tests/fuzz/mutator.rs"]
+mod mutator;
 mod outbox;
 mod presence;
 pub mod signalling;

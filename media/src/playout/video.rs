@@ -250,4 +250,6 @@ fn unwrap_sequence(newest: u64, sequence: u16) -> u64 {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;
