@@ -8,7 +8,7 @@ use libp2p::{
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
-use crate::{Error, discovery::lan, heartbeat, presence::Announcement, signalling};
+use crate::{Error, discovery::lan, heartbeat, per_address, presence::Announcement, signalling};
 
 /// Connections at a time. A peer has two as a rule, since both sides dial, and may have two more in passing.
 const MAX_CONNECTIONS_PER_PEER: u32 = 4;
@@ -21,6 +21,7 @@ const IDENTIFY_PROTOCOL: &str = "/parlor/id/1";
 pub(crate) struct Behaviour {
     // First, so that what it refuses never reaches the others.
     limits: connection_limits::Behaviour,
+    per_address: per_address::Behaviour,
     identify: identify::Behaviour,
     pub(crate) mdns_v4: Toggle<mdns::tokio::Behaviour>,
     pub(crate) mdns_v6: Toggle<mdns::tokio::Behaviour>,
@@ -54,6 +55,7 @@ impl Behaviour {
             .with_cache_size(0);
         Ok(Self {
             limits: connection_limits::Behaviour::new(limits),
+            per_address: per_address::Behaviour::default(),
             identify: identify::Behaviour::new(identify),
             mdns_v4: lan::mdns(local, false, lan.mdns),
             mdns_v6: lan::mdns(local, true, lan.mdns),

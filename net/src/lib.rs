@@ -21,6 +21,7 @@ mod link_local;
 #[path = "../../tests/fuzz/mutator.rs"]
 mod mutator;
 mod outbox;
+mod per_address;
 mod presence;
 pub mod signalling;
 mod token_bucket;
