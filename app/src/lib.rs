@@ -7,6 +7,8 @@ pub mod contacts;
 pub mod data_dir;
 pub mod engine;
 pub mod fingerprint;
+#[cfg(test)]
+mod fuzz;
 mod handover;
 pub mod headless;
 mod kept_file;

@@ -7,6 +7,8 @@
 pub(crate) mod capture;
 pub(crate) mod clock;
 mod device;
+#[cfg(test)]
+mod fuzz;
 mod list;
 pub(crate) mod mixer;
 pub(crate) mod playback;

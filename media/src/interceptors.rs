@@ -6,6 +6,8 @@
 //! connection's own task: they never block and never wait.
 
 pub(crate) mod deliver;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod nack;
 pub(crate) mod rtcp_tap;
 pub(crate) mod rtx;

@@ -13,7 +13,11 @@ pub mod frame_log;
 pub mod frame_mark;
 mod frame_slot;
 mod interceptors;
+#[cfg(test)]
+#[path = "../../tests/fuzz/mutator.rs"]
+mod mutator;
 mod peer;
+mod pipe;
 pub mod pipeline;
 pub mod playout;
 mod rate;

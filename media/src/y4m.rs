@@ -191,6 +191,8 @@ impl<W: Write> Writer<W> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::{MediaTime, frame::FramePool};

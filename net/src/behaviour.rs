@@ -16,7 +16,7 @@ use crate::{
     directory::{self, Card},
     discovery::lan,
     gate::Gate,
-    heartbeat,
+    heartbeat, per_address,
     presence::Announcement,
     signalling,
 };
@@ -32,6 +32,7 @@ const IDENTIFY_PROTOCOL: &str = "/parlor/id/1";
 pub(crate) struct Behaviour {
     // First, so that what it refuses never reaches the others.
     limits: connection_limits::Behaviour,
+    per_address: per_address::Behaviour,
     blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     near: Gate<Near>,
     relay: relay::client::Behaviour,
@@ -86,6 +87,7 @@ impl Behaviour {
         let hello = lan.presence.then(|| hello.clone());
         Ok(move |relay| Self {
             limits: connection_limits::Behaviour::new(limits),
+            per_address: per_address::Behaviour::default(),
             blocked: allow_block_list::Behaviour::default(),
             near: Gate::new(near),
             relay,

@@ -10,6 +10,8 @@
 mod behaviour;
 mod card;
 mod client;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod message;
 mod room;

@@ -7,6 +7,8 @@
 //! that is for those near. With nodes it is not spoken.
 
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod liveness;
 

@@ -18,10 +18,14 @@ mod gate;
 mod heartbeat;
 pub mod identity;
 mod link_local;
+#[cfg(test)]
+#[path = "../../tests/fuzz/mutator.rs"]
+mod mutator;
 mod network_watch;
 #[cfg(feature = "node")]
 pub mod node;
 mod outbox;
+mod per_address;
 mod presence;
 pub mod signalling;
 mod token_bucket;

@@ -17,6 +17,8 @@
 mod behaviour;
 mod calls;
 mod envelope;
+#[cfg(test)]
+mod fuzz;
 mod handler;
 mod message;
 

@@ -57,6 +57,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
         Self { stream, longest, read: Vec::new(), write: Vec::new(), written: 0, needs_flush: false }
     }
 
+    #[cfg(test)]
+    pub(crate) fn into_inner(self) -> S {
+        self.stream
+    }
+
     /// Puts a frame into the write buffer. [`Framed::poll_flush`] sends it.
     pub(crate) fn push(&mut self, payload: &[u8]) {
         encode_frame(payload, &mut self.write);

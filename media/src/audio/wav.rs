@@ -10,7 +10,7 @@ use std::{
 use hound::{SampleFormat, WavReader, WavSpec, WavWriter};
 
 use super::{Failure, PIECE, Piece, SAMPLE_RATE, resample::Resampler};
-use crate::Problem;
+use crate::{Problem, pipe::refuse_pipe};
 
 /// The smallest header there is: RIFF, `fmt ` and `data`.
 const HEADER_LEN: u64 = 44;
@@ -28,6 +28,10 @@ pub(crate) struct WavLoop {
 impl WavLoop {
     pub(crate) fn open(path: &Path) -> Result<Self, Failure> {
         let bad = |words: &str| bad_file(path, words);
+        // Opening a pipe would wait for a writer.
+        if !std::fs::metadata(path).map_err(|error| bad(&error.to_string()))?.is_file() {
+            return Err(bad("not a WAV file"));
+        }
         let file = File::open(path).map_err(|error| bad(&error.to_string()))?;
         let file_len = file.metadata().map_err(|error| bad(&error.to_string()))?.len();
         let reader = WavReader::new(BufReader::new(file)).map_err(|error| bad(&words_for(&error)))?;
@@ -139,6 +143,7 @@ impl WavSink {
     pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
         let spec =
             WavSpec { channels: 1, sample_rate: SAMPLE_RATE, bits_per_sample: 16, sample_format: SampleFormat::Int };
+        refuse_pipe(path).map_err(|error| bad_file(path, &error.to_string()))?;
         let mut writer = WavWriter::create(path, spec).map_err(|error| bad_file(path, &words_for(&error)))?;
         writer.flush().map_err(|error| bad_file(path, &words_for(&error)))?;
         Ok(Self { path: path.to_owned(), writer, pieces: 0 })

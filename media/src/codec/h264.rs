@@ -2,6 +2,8 @@
 
 mod decoder;
 mod encoder;
+#[cfg(test)]
+mod fuzz;
 mod payload;
 
 pub(crate) use decoder::Decoder;

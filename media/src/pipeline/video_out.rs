@@ -8,7 +8,7 @@ use std::{
     thread::{self, JoinHandle},
 };
 
-use crate::{Frame, y4m};
+use crate::{Frame, pipe::refuse_pipe, y4m};
 
 /// Frames that wait for the disk. When it is full, frames are left out.
 const QUEUE: usize = 8;
@@ -60,6 +60,7 @@ impl Drop for VideoOut {
 }
 
 fn write(path: &Path, frames: &Receiver<Frame>) -> io::Result<()> {
+    refuse_pipe(path)?;
     let file = BufWriter::new(File::create(path)?);
     let Ok(first) = frames.recv() else { return Ok(()) };
     let mut writer = y4m::Writer::new(file, first.width(), first.height(), FPS)?;

@@ -9,6 +9,8 @@
 //! Nothing here reads a clock, and nothing that a peer sends makes it grow or panic.
 
 mod delay;
+#[cfg(test)]
+mod fuzz;
 mod stretch;
 #[cfg(test)]
 mod tests;

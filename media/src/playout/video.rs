@@ -108,7 +108,9 @@ impl VideoAssembly {
         if base.saturating_sub(sequence) > MAX_PACKETS as u64 {
             self.start_over(now, sequence);
         } else if sequence < base {
-            if self.chain != Chain::NotBegun || base - sequence > EARLY_REORDERING {
+            let ahead = base - sequence;
+            let is_room = self.window.len() as u64 + ahead <= MAX_PACKETS as u64;
+            if self.chain != Chain::NotBegun || ahead > EARLY_REORDERING || !is_room {
                 return;
             }
             (sequence..base).for_each(|_| self.window.push_front(None));
@@ -247,5 +249,7 @@ fn unwrap_sequence(newest: u64, sequence: u16) -> u64 {
     newest.saturating_add_signed(i64::from(ahead))
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

@@ -276,6 +276,40 @@ fn nonsense_on_every_stream_leaves_a_running_call_alone() {
     });
 }
 
+#[test]
+fn hundreds_of_keys_of_one_machine_keep_nobody_else_out() {
+    in_lab(|| {
+        let lan = Lan::new(2);
+        lan.join();
+        let mut bob = findable("Bob").without_media().start(&lan[0]);
+        let runtime = runtime();
+        let watch = Watch::on(&bob);
+        let crowd = runtime.block_on(async {
+            let mut crowd = Vec::new();
+            for n in 0..600 {
+                let Ok(eve) = Eve::connect(&Keypair::generate_ed25519(), &address(0)).await else { continue };
+                if eve.appear(&format!("Eve {n}")).await.is_ok() {
+                    crowd.push(eve);
+                }
+            }
+            crowd
+        });
+        let mut ann = Peer::named("Ann").without_media().start(&lan[1]);
+        sees(&mut bob, &ann);
+        sees(&mut ann, &bob);
+        ann.call(&bob);
+        bob.expect("ringing", SOON);
+        let (_, growth) = watch.used(&bob);
+        assert!(growth < 40.0, "{growth} MiB");
+        let listed = listed(&mut bob).len();
+        assert!((1..=33).contains(&listed), "{listed} people are listed");
+        drop(crowd);
+        ann.tell(&json!({ "do": "hangup" }));
+        bob.expect("ended", SOON);
+        is_unharmed(&mut bob);
+    });
+}
+
 fn message(call: u128, seq: u64, kind: &str, rest: Value) -> Value {
     let mut message = json!({ "v": 1, "seq": seq, "ack": 0, "call": format!("{call:032x}"), "type": kind });
     for (key, value) in rest.as_object().into_iter().flatten() {

@@ -1,0 +1,105 @@
+//! Whatever comes as RTP and RTCP, once the stack has parsed it: no panic, and nothing that grows.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use rtc::{
+    interceptor::{AttributedPacket, Packet, TaggedPacket},
+    rtcp,
+    rtp::{self},
+    shared::{TransportContext, marshal::Unmarshal as _},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    Stage,
+    nack::RequestLost,
+    rtcp_tap::TapRtcp,
+    rtx::UnwrapRtx,
+    testing::{AUDIO, VIDEO, VIDEO_RTX, audio_stream, pass_in, video_stream},
+};
+use crate::mutator::fuzz;
+
+fn tagged(now: Instant, packet: Packet) -> TaggedPacket {
+    TaggedPacket { now, transport: TransportContext::default(), message: AttributedPacket::new(packet) }
+}
+
+/// RFC 3550, section 5.1, with a one-byte header extension.
+fn rtp_bytes(ssrc: u32, payload_type: u8, sequence: u16, payload: &[u8]) -> Vec<u8> {
+    [
+        &[0x90, payload_type][..],
+        &sequence.to_be_bytes(),
+        &90_000_u32.to_be_bytes(),
+        &ssrc.to_be_bytes(),
+        &[0xbe, 0xde, 0, 1, 0x10, 0x31, 0, 0],
+        payload,
+    ]
+    .concat()
+}
+
+/// Header of one RTCP packet (RFC 3550, section 6.1) and its body, in whole words.
+fn rtcp_bytes(count: u8, kind: u8, body: &[u32]) -> Vec<u8> {
+    let words = body.iter().flat_map(|word| word.to_be_bytes());
+    [0x80 | count, kind, 0, body.len() as u8].into_iter().chain(words).collect()
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "packets need a time of arrival; any will do")]
+fn fuzz_rtp_and_retransmissions() {
+    let now = Instant::now();
+    let (mut rtx, mut nack) = (UnwrapRtx::default(), RequestLost::new(1, Arc::default()));
+    for stream in [video_stream(), audio_stream()] {
+        rtx.bind_remote(&stream);
+        nack.bind_remote(&stream);
+    }
+    let samples = [
+        rtp_bytes(VIDEO, 102, 1000, &[0x65; 40]),
+        rtp_bytes(VIDEO_RTX, 103, 7, &[3, 0xe7, 0x65, 1, 2, 3]),
+        rtp_bytes(VIDEO_RTX, 103, 8, &[]),
+        rtp_bytes(AUDIO, 111, 65_535, &[0xf8; 20]),
+    ];
+    fuzz(&samples, |bytes| {
+        let Ok(packet) = rtp::Packet::unmarshal(&mut Bytes::copy_from_slice(bytes)) else { return };
+        let length = packet.payload.len();
+        for unwrapped in pass_in(&mut rtx, tagged(now, Packet::Rtp(packet))) {
+            for passed in pass_in(&mut nack, unwrapped) {
+                let Packet::Rtp(passed) = passed.message.packet else { continue };
+                assert!(passed.payload.len() <= length);
+            }
+        }
+        let mut asked = std::collections::VecDeque::new();
+        nack.timeout(now, &mut asked);
+        assert!(asked.len() < 64, "{} requests at once", asked.len());
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "packets need a time of arrival; any will do")]
+fn fuzz_rtcp() {
+    let now = Instant::now();
+    let (feedback, mut heard) = mpsc::channel(4);
+    let mut tap = TapRtcp::new(feedback, Arc::default());
+    for stream in [video_stream(), audio_stream()] {
+        tap.bind_local(&stream);
+        tap.bind_remote(&stream);
+    }
+    let report = [1, VIDEO, 0x4000_0001, 1000, 90, 0x2222_3333, 32_768];
+    let samples = [
+        rtcp_bytes(1, 201, &report),
+        rtcp_bytes(1, 200, &[&[1, 2, 3, 4, 5, 6], &report[1..]].concat()),
+        rtcp_bytes(1, 206, &[1, VIDEO]),
+        rtcp_bytes(4, 206, &[1, 0, VIDEO, 0x0100_0000]),
+        rtcp_bytes(1, 205, &[1, VIDEO, 0x03e8_ffff]),
+        rtcp_bytes(15, 205, &[1, VIDEO, 0x0001_0002, 0x0000_0100, 0x2001_0000]),
+        [rtcp_bytes(1, 201, &report), rtcp_bytes(1, 202, &[1, 0x0104_4142, 0x4344_0000])].concat(),
+    ];
+    fuzz(&samples, |bytes| {
+        let Ok(packets) = rtcp::packet::unmarshal(&mut Bytes::copy_from_slice(bytes)) else { return };
+        assert_eq!(pass_in(&mut tap, tagged(now, Packet::Rtcp(packets))).len(), 1);
+        while let Ok(feedback) = heard.try_recv() {
+            if let super::rtcp_tap::Feedback::Report(_, report) = feedback {
+                assert!((0.0..=1.0).contains(&report.loss) && report.rtt_ms.is_finite() && report.jitter_ms >= 0.0);
+            }
+        }
+    });
+}
