@@ -305,7 +305,7 @@ fn after_a_change_of_network_a_dead_path_is_given_up_within_a_second_and_a_live_
     rig.client.network_changed(rig.now);
     rig.now += ms(60);
     rig.push(live, link(2), Push::Beat {});
-    let effects = rig.pass(ms(1200));
+    let effects = rig.pass(ms(1000));
     let hung_up: Vec<PeerId> = effects
         .iter()
         .filter_map(|effect| match effect {
