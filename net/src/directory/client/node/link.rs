@@ -40,7 +40,7 @@ pub(super) enum Link {
     },
     Online {
         stream: Stream,
-        online: Online,
+        online: Box<Online>,
     },
 }
 

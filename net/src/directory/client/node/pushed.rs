@@ -74,7 +74,7 @@ impl Node {
                     reserve_at: relay.then_some(cx.now),
                     ask_again_at: None,
                 };
-                Link::Online { stream, online }
+                Link::Online { stream, online: Box::new(online) }
             }
             // Once is enough.
             link @ (Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } | Link::Online { .. }) => link,
