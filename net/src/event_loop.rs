@@ -1,39 +1,39 @@
 //! Owns the swarm: turns commands into its acts, its events into ours, and keeps the pure parts' time.
 
+mod far;
+mod swarm;
+
 use std::{
     collections::{HashMap, HashSet},
     future::poll_fn,
-    num::NonZeroU8,
     task::Poll,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, PeerId, Swarm, SwarmBuilder, dns, gossipsub,
+    Multiaddr, PeerId, Swarm, gossipsub,
     identity::Keypair,
     mdns,
     multiaddr::Protocol,
-    noise,
     swarm::{
         ConnectionId, DialError, SwarmEvent,
         dial_opts::{DialOpts, PeerCondition},
     },
-    tcp, yamux,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     Circle, Config, Error, Event, NodeState, Profile,
-    behaviour::{Behaviour, BehaviourEvent, Lan, NearEvent},
-    directory::{self, Card},
+    behaviour::{Behaviour, BehaviourEvent, NearEvent},
+    directory::Card,
     discovery::{Dialler, Relayed, lan},
     gate::is_relayed,
     heartbeat::{self, Death, Heard},
     link_local,
     network_watch::NetworkWatch,
     outbox::{Outbox, Overflow},
-    presence::{Announcement, Book, MAX_ANNOUNCEMENT_BYTES, Rejected},
+    presence::{Announcement, Book, MAX_ANNOUNCEMENT_BYTES},
     signalling::{self, Body},
     token_bucket::TokenBucket,
     turn_shim::{self, Shims, StreamRequest},
@@ -51,14 +51,6 @@ const ANNOUNCE_AGAIN_AFTER: Duration = Duration::from_millis(250);
 /// How long the last messages, and then the goodbyes, may take.
 const DELIVER_WITHIN: Duration = Duration::from_millis(300);
 const GOODBYE_WITHIN: Duration = Duration::from_millis(200);
-
-/// Heartbeats notice death; QUIC's own timeout is only for what has none. Longer than a machine may well stall.
-const QUIC_IDLE_TIMEOUT_MS: u32 = 5000;
-const QUIC_KEEP_ALIVE: Duration = Duration::from_millis(1000);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Addresses of one peer that are tried at a time.
-const DIAL_AT_A_TIME: NonZeroU8 = NonZeroU8::new(8).expect("eight is not zero");
 
 /// From the [`Handle`](crate::Handle).
 #[derive(Debug)]
@@ -114,8 +106,8 @@ impl EventLoop {
         let hello = Announcement::new(&config.profile, session, seq, session);
         let card = Card::sign(&config.keypair, &hello)
             .map_err(|error| Error::SetUp { part: "the card", reason: error.to_string() })?;
-        let mut swarm = build_swarm(config, &hello, card)?;
-        listen(&mut swarm, &config.listen)?;
+        let mut swarm = swarm::build(config, &hello, card)?;
+        swarm::listen(&mut swarm, &config.listen)?;
         let (turn_requests, turn_streams) = mpsc::channel(turn_shim::MAX_REQUESTS);
         let mut event_loop = Self {
             swarm,
@@ -289,59 +281,6 @@ impl EventLoop {
         }
     }
 
-    /// A node has something to tell.
-    fn on_directory(&mut self, outcome: directory::Outcome) {
-        match outcome {
-            directory::Outcome::Seen { node, peer, found, said } => {
-                match self.book.seen(now(), node, peer, found, &said) {
-                    Ok(event) => self.emit_all(event),
-                    Err(Rejected::Departed | Rejected::Stale) => tracing::debug!(%node, %peer, "an old card"),
-                    Err(reason) => tracing::debug!(%node, %peer, %reason, "a card is dropped"),
-                }
-            }
-            directory::Outcome::Unseen { node, peer, found, reason } => {
-                let event = self.book.unseen(now(), node, peer, found, reason);
-                self.emit_all(event);
-            }
-            directory::Outcome::Node(state) => self.emit(Event::Node(state)),
-            directory::Outcome::IceServers(servers) => self.emit(Event::IceServers(servers)),
-            directory::Outcome::Shim { node } => match self.shims.start(node) {
-                Ok(port) => self.swarm.behaviour_mut().directory.shim_at(node, port),
-                Err(error) => tracing::warn!(%error, "no local port for TURN over a stream"),
-            },
-            directory::Outcome::Forget { node } => self.shims.stop(&node),
-        }
-    }
-
-    /// Changes who is found, and by whom. Whoever is blocked is first of all cut off.
-    fn set_circle(&mut self, circle: Circle) {
-        self.blocked = circle.blocked.iter().take(Circle::MAX_BLOCKED).copied().collect();
-        let behaviour = self.swarm.behaviour_mut();
-        behaviour.block(&self.blocked);
-        behaviour.directory.set_circle(circle);
-        behaviour.tell_nodes_from_people();
-        for event in self.book.block(self.blocked.clone()) {
-            self.emit(event);
-        }
-    }
-
-    fn look_at_the_network(&mut self) {
-        if now() < self.network.poll_timeout() || !self.network.has_changed(now(), unix_time_ms()) {
-            return;
-        }
-        self.emit(Event::NetworkChanged);
-        self.dialler.network_changed(now());
-        self.swarm.behaviour_mut().directory.network_changed();
-    }
-
-    /// An attempt to reach somebody through nodes has failed.
-    fn not_reached_through_nodes(&mut self, peer: PeerId) {
-        let near = self.book.is_near(&peer);
-        if !self.relayed.failed(now(), peer) && !near {
-            self.swarm.behaviour_mut().signalling.unreachable(peer);
-        }
-    }
-
     fn on_mdns(&mut self, event: mdns::Event) {
         match event {
             mdns::Event::Discovered(found) => {
@@ -492,25 +431,6 @@ impl EventLoop {
         }
     }
 
-    /// Through all nodes that show them: the first way that opens is taken.
-    fn dial_through_nodes(&mut self, peer: PeerId) {
-        let routes = self.swarm.behaviour().directory.routes(&peer);
-        if routes.is_empty() {
-            return self.not_reached_through_nodes(peer);
-        }
-        let options = DialOpts::peer_id(peer).addresses(routes).condition(PeerCondition::Always).build();
-        let connection = options.connection_id();
-        match self.swarm.dial(options) {
-            Ok(()) => {
-                self.relayed_dials.insert(connection, peer);
-            }
-            Err(error) => {
-                tracing::debug!(%peer, %error, "dialling through a relay failed");
-                self.not_reached_through_nodes(peer);
-            }
-        }
-    }
-
     fn emit_all(&mut self, events: Option<Event>) {
         events.into_iter().for_each(|event| self.emit(event));
     }
@@ -542,88 +462,6 @@ impl EventLoop {
         if tokio::time::timeout(limit, run).await.is_err() {
             tracing::debug!("not everyone has answered in time");
         }
-    }
-}
-
-fn build_swarm(config: &Config, hello: &Announcement, card: Card) -> Result<Swarm<Behaviour>, Error> {
-    fn set_up(part: &'static str, error: &dyn std::fmt::Display) -> Error {
-        Error::SetUp { part, reason: error.to_string() }
-    }
-    /// The part of the builder's chain that its unnameable types allow to be written only once like this.
-    macro_rules! with_dns {
-        ($builder:ident => $with_dns:expr) => {{
-            let $builder = SwarmBuilder::with_existing_identity(config.keypair.clone())
-                .with_tokio()
-                .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
-                .map_err(|error| set_up("TCP", &error))?
-                .with_quic_config(|mut quic| {
-                    quic.max_idle_timeout = QUIC_IDLE_TIMEOUT_MS;
-                    quic.keep_alive_interval = QUIC_KEEP_ALIVE;
-                    quic.handshake_timeout = HANDSHAKE_TIMEOUT;
-                    quic
-                })
-                .with_other_transport(link_local::transport)
-                .map_err(|error| set_up("link-local TCP", &error))?;
-            $with_dns
-        }};
-    }
-    macro_rules! finish {
-        ($builder:expr) => {{
-            let only_loopback = !config.listen.is_empty() && config.listen.iter().all(is_loopback);
-            let lan = Lan { presence: config.lan, mdns: config.lan && !only_loopback };
-            let behaviour = Behaviour::prepare(&config.keypair, lan, hello, card)?;
-            Ok($builder
-                .with_relay_client(noise::Config::new, yamux::Config::default)
-                .map_err(|error| set_up("the relay", &error))?
-                .with_behaviour(|_, relay| behaviour(relay))
-                .map_err(|error| set_up("the swarm", &error))?
-                .with_swarm_config(|swarm| swarm.with_dial_concurrency_factor(DIAL_AT_A_TIME))
-                .build())
-        }};
-    }
-    match with_dns!(builder => builder.with_dns()) {
-        Ok(builder) => finish!(builder),
-        Err(error) => {
-            tracing::warn!(%error, "names are not resolved as on the rest of this machine");
-            finish!(with_dns!(builder => builder
-                .with_dns_config(dns::ResolverConfig::default(), dns::ResolverOpts::default())))
-        }
-    }
-}
-
-/// Listens on the addresses given, or else on whatever this machine has.
-fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> Result<(), Error> {
-    for address in addresses {
-        swarm
-            .listen_on(address.clone())
-            .map_err(|error| Error::Listen { address: address.clone(), reason: error.to_string() })?;
-    }
-    if !addresses.is_empty() {
-        return Ok(());
-    }
-    let mut refused = None;
-    let mut accepted = 0;
-    for address in ["/ip4/0.0.0.0/udp/0/quic-v1", "/ip4/0.0.0.0/tcp/0", "/ip6/::/udp/0/quic-v1", "/ip6/::/tcp/0"] {
-        let address: Multiaddr = address.parse().expect("a well-formed address");
-        match swarm.listen_on(address.clone()) {
-            Ok(_) => accepted += 1,
-            Err(error) => {
-                tracing::info!(%address, %error, "this machine can't listen here");
-                refused = Some(Error::Listen { address, reason: error.to_string() });
-            }
-        }
-    }
-    match refused {
-        Some(error) if accepted == 0 => Err(error),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn is_loopback(address: &Multiaddr) -> bool {
-    match address.iter().next() {
-        Some(Protocol::Ip4(ip)) => ip.is_loopback(),
-        Some(Protocol::Ip6(ip)) => ip.is_loopback(),
-        _ => false,
     }
 }
 

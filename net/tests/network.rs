@@ -250,6 +250,23 @@ async fn without_the_lan_nobody_is_told_who_we_are() {
 }
 
 #[tokio::test]
+async fn who_is_blocked_is_cut_off_and_who_is_unblocked_comes_back() {
+    let (mut ann, mut bob) = pair(TCP).await;
+    ann.handle.set_circle(Circle { blocked: vec![bob.peer], ..Circle::default() });
+    assert_eq!(ann.offline(bob.peer).await, OfflineReason::Left);
+    bob.offline(ann.peer).await;
+    bob.handle.send(ann.peer, call(1), invite(10));
+    assert_eq!(bob.failure().await.0, call(1));
+    ann.handle.set_circle(Circle::default());
+    let back = ann.next(|event| match event {
+        Event::PeerOnline(person) => Some(true).filter(|_| person.peer == bob.peer),
+        Event::Signal { .. } => Some(false),
+        _ => None,
+    });
+    assert!(back.await, "a call came through");
+}
+
+#[tokio::test]
 async fn an_address_that_belongs_to_somebody_else_is_not_taken_for_the_one_who_was_meant() {
     let (mut ann, bob) = (Net::start("Ann", &[TCP]).await, Net::start("Bob", &[TCP]).await);
     let carol = PeerId::random();

@@ -1,23 +1,21 @@
 //! One node: being connected, saying hello, online, and back. Pure.
 
+mod link;
+mod pushed;
+
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 use rand::{RngExt, rngs::StdRng};
 
-use super::{
-    Effect,
-    asked::{Asked, Wish},
-    homes::Duty,
-    ice::{self, Access},
-    known::Known,
-};
+use self::link::{End, Link, List, Stream, circuit, pause};
+use super::{Effect, asked::Wish, homes::Duty, ice, known::Known};
 use crate::{
     Circle, Found, IceServer, NodeLink, NodeState, OfflineReason,
-    directory::{Card, Entry, GoneReason, Place, Push, Refusal, Request, Scope},
+    directory::{Card, Place, Request, Scope},
     token_bucket::TokenBucket,
 };
 
@@ -26,14 +24,9 @@ const DIAL_WITHIN: Duration = Duration::from_secs(6);
 const WELCOME_WITHIN: Duration = Duration::from_secs(5);
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// How long a node may take to show that it is still there after the network has changed. The path may be a dead one
-/// that nobody reports for many minutes.
-const PROBE_WITHIN: Duration = Duration::from_millis(800);
-
-/// After a node is lost, it is tried again within this time, and if that fails, after pauses that double, of which the
-/// second half is random: a thousand clients must not come back in one moment.
-const FIRST_PAUSE: Duration = Duration::from_millis(300);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// How long a node may take to show that it is still there after the network has changed: five times as long as usual,
+/// within these bounds. The path may be a dead one that nobody reports for many minutes.
+const PROBE_WITHIN: std::ops::RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_millis(800);
 
 /// A node that says goodbye needs a while to come back.
 const RESTART_PAUSE: Duration = Duration::from_millis(1500);
@@ -50,23 +43,14 @@ const AILING_FROM: u32 = 3;
 /// For how long people are believed to be there after the node that shows them is lost.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How often we say that we are still here, whatever the node wants.
-const BEAT_EVERY: std::ops::RangeInclusive<Duration> = Duration::from_millis(500)..=Duration::from_secs(30);
-
 /// When something that was refused, for the moment, is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const ASK_TURN_AGAIN_AFTER: Duration = Duration::from_secs(60);
 const RESERVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
-/// How many frames a node may push at once, and per second in the long run; as many cards are checked. More: it is
-/// shunned.
-const FRAME_BURST: u32 = 2000;
-const FRAMES_PER_SECOND: f64 = 100.0;
+/// How many cards of a node are checked at once, and per second in the long run. More: it is shunned.
 const CARD_BURST: u32 = 8000;
 const CARDS_PER_SECOND: f64 = 200.0;
-
-/// How many pages a list may have.
-const MAX_PAGES: u32 = 1000;
 
 /// What a node's acts need to know of the client.
 pub(super) struct Context<'a> {
@@ -97,77 +81,6 @@ pub(super) struct Node {
     /// Behind which port of this machine its TURN relay is.
     shim: Option<u16>,
     published: Option<NodeLink>,
-}
-
-#[derive(Debug)]
-enum Link {
-    /// Not needed.
-    Idle,
-    Waiting {
-        until: Instant,
-        /// It has misbehaved: nothing shortens the wait.
-        shunned: bool,
-    },
-    Dialling {
-        until: Instant,
-        /// To be tried next.
-        rest: Vec<Multiaddr>,
-    },
-    Greeting {
-        stream: Stream,
-        until: Instant,
-    },
-    Online {
-        stream: Stream,
-        online: Online,
-    },
-}
-
-/// A stream to the node.
-#[derive(Debug)]
-struct Stream {
-    connection: ConnectionId,
-    /// Where the node was reached.
-    address: Multiaddr,
-    since: Instant,
-    asked: Asked,
-    /// Lists that are not complete yet.
-    lists: BTreeMap<Scope, List>,
-    frames: TokenBucket,
-}
-
-#[derive(Debug)]
-struct List {
-    pages: u32,
-    until: Instant,
-}
-
-/// What is known of a node that has welcomed us.
-#[derive(Debug)]
-struct Online {
-    since: Instant,
-    rtt: Duration,
-    turn: bool,
-    stun: Vec<u16>,
-    beat_every: Duration,
-    beat_at: Instant,
-    beat_sent: Option<Instant>,
-    /// When it is lost unless it says something.
-    answer_by: Option<Instant>,
-    access: Option<Access>,
-    ask_turn_at: Option<Instant>,
-    reserve_at: Option<Instant>,
-    ask_again_at: Option<Instant>,
-}
-
-/// Why a stream to a node ends.
-enum End {
-    /// It broke, or the node did not answer.
-    Lost(String),
-    /// The node said that it goes.
-    Restart,
-    /// The node does not want us, or does what no node should.
-    Shunned(String),
 }
 
 impl Node {
@@ -256,14 +169,7 @@ impl Node {
                 return cx.effects.push_back(Effect::HangUp { node: self.id, connection });
             }
         }
-        let stream = Stream {
-            connection,
-            address,
-            since: cx.now,
-            asked: Asked::default(),
-            lists: BTreeMap::new(),
-            frames: TokenBucket::new(FRAME_BURST, FRAMES_PER_SECOND, cx.now),
-        };
+        let stream = Stream::new(cx.now, connection, address);
         self.known.begin();
         self.link = Link::Greeting { stream, until: cx.now + WELCOME_WITHIN };
         // All at once: waiting for the welcome would cost one more trip to the node and back.
@@ -312,8 +218,9 @@ impl Node {
                 self.dial(cx);
             }
             Link::Online { online, .. } => {
-                let by = cx.now + PROBE_WITHIN;
+                let by = cx.now + (online.rtt * 5).clamp(*PROBE_WITHIN.start(), *PROBE_WITHIN.end());
                 online.answer_by = Some(online.answer_by.map_or(by, |at| at.min(by)));
+                online.probed = true;
                 online.beat_sent = Some(cx.now);
                 online.beat_at = cx.now + online.beat_every;
                 self.say(cx, vec![Request::Beat {}]);
@@ -325,173 +232,6 @@ impl Node {
     /// This process ends.
     pub(super) fn say_goodbye(&mut self, cx: &mut Context<'_>) {
         self.say(cx, vec![Request::Bye {}]);
-    }
-
-    /// The node says something.
-    pub(super) fn pushed(&mut self, cx: &mut Context<'_>, connection: ConnectionId, push: Push) {
-        let Some(stream) = self.stream_mut().filter(|stream| stream.connection == connection) else { return };
-        if !stream.frames.take(cx.now) {
-            return self.end(cx, End::Shunned("the node floods us".into()));
-        }
-        if let Link::Online { online, .. } = &mut self.link {
-            online.answer_by = None;
-        }
-        match push {
-            Push::Welcome { relay, turn, stun, beat_ms, .. } => self.welcomed(cx, relay, turn, stun, beat_ms),
-            Push::People { scope, people, more } => self.people(cx, scope, people, more),
-            Push::Gone { scope, peer, reason } => {
-                if let Some(found) = self.stream().and_then(|stream| stream.asked.found(&scope))
-                    && self.known.remove(&peer, found)
-                {
-                    let reason = match reason {
-                        GoneReason::Left => OfflineReason::Left,
-                        GoneReason::Lost => OfflineReason::Lost,
-                    };
-                    self.tell_gone(cx, vec![(peer, found)], reason);
-                }
-            }
-            Push::Turn(granted) => self.turn_granted(cx, granted),
-            Push::Refused { request, why } => self.refused(cx, &request, why),
-            Push::Beat {} => self.beat_answered(cx.now),
-            Push::Bye {} => self.end(cx, End::Restart),
-            Push::Unknown => {}
-        }
-        self.publish(cx);
-    }
-
-    fn welcomed(&mut self, cx: &mut Context<'_>, relay: bool, turn: bool, stun: Vec<u16>, beat_ms: u32) {
-        self.link = match std::mem::replace(&mut self.link, Link::Idle) {
-            Link::Greeting { stream, .. } => {
-                let beat_every = Duration::from_millis(beat_ms.into()).clamp(*BEAT_EVERY.start(), *BEAT_EVERY.end());
-                let online = Online {
-                    since: cx.now,
-                    rtt: cx.now.saturating_duration_since(stream.since),
-                    turn,
-                    stun,
-                    beat_every,
-                    // The first one at once: how long the welcome took says little of the way.
-                    beat_at: cx.now,
-                    beat_sent: None,
-                    answer_by: None,
-                    access: None,
-                    ask_turn_at: turn.then_some(cx.now),
-                    reserve_at: relay.then_some(cx.now),
-                    ask_again_at: None,
-                };
-                Link::Online { stream, online }
-            }
-            // Once is enough.
-            link @ (Link::Idle | Link::Waiting { .. } | Link::Dialling { .. } | Link::Online { .. }) => link,
-        };
-        self.trouble = None;
-        self.handle_timeout(cx);
-    }
-
-    fn people(&mut self, cx: &mut Context<'_>, scope: Scope, people: Vec<Entry>, more: bool) {
-        let (Link::Greeting { stream, .. } | Link::Online { stream, .. }) = &mut self.link else { return };
-        let Some(found) = stream.asked.found(&scope) else {
-            tracing::debug!(node = %self.id, "people in a place that was not asked about");
-            return;
-        };
-        for Entry { peer, card } in people {
-            if peer == cx.local || !stream.asked.is_about(found, &peer) || !self.known.has_place_for(&peer) {
-                continue;
-            }
-            if !self.cards.take(cx.now) {
-                return self.end(cx, End::Shunned("the node floods us with people".into()));
-            }
-            let room = match found {
-                Found::Room(id) => cx.circle.rooms.iter().find(|room| room.id() == id),
-                Found::Lobby | Found::Contact => None,
-            };
-            let card = match (found, room) {
-                (Found::Room(_), Some(room)) => room.unseal(peer, &card),
-                (Found::Room(_), None) => None,
-                (Found::Lobby | Found::Contact, _) => Some(card),
-            };
-            match card
-                .ok_or_else(|| "not sealed".to_owned())
-                .and_then(|card| Card::from_bytes(card).open(peer).map_err(|error| error.to_string()))
-            {
-                Ok(said) => {
-                    self.known.insert(peer, found);
-                    cx.effects.push_back(Effect::Seen { node: self.id, peer, found, said });
-                }
-                Err(error) => tracing::debug!(node = %self.id, %peer, error, "a card is not believed"),
-            }
-        }
-        if let Some(list) = stream.lists.get_mut(&scope) {
-            list.pages += 1;
-            list.until = cx.now + ANSWER_WITHIN;
-            if list.pages > MAX_PAGES {
-                return self.end(cx, End::Shunned("a list without an end".into()));
-            }
-            // A push that crosses the request looks like the end of the list, too: then those fade who are not shown
-            // again within the grace, which is long enough.
-            if !more {
-                stream.lists.remove(&scope);
-                self.fade_if_due(cx);
-            }
-        }
-    }
-
-    fn turn_granted(&mut self, cx: &mut Context<'_>, granted: crate::directory::TurnAccess) {
-        let Link::Online { online, .. } = &mut self.link else { return };
-        online.access = Access::new(cx.now, granted);
-        match &online.access {
-            Some(access) => {
-                online.ask_turn_at = Some(access.renew_at);
-                if access.is_streamed() && self.shim.is_none() {
-                    cx.effects.push_back(Effect::Shim { node: self.id });
-                }
-            }
-            None => online.ask_turn_at = Some(cx.now + ASK_TURN_AGAIN_AFTER),
-        }
-    }
-
-    fn refused(&mut self, cx: &mut Context<'_>, request: &str, why: Refusal) {
-        tracing::debug!(node = %self.id, request, ?why, "the node refuses");
-        match (&mut self.link, request) {
-            (Link::Greeting { .. }, "hello") => {
-                let reason = match why {
-                    Refusal::BadCard => "it refuses our card",
-                    Refusal::UnknownVersion => "it speaks another version",
-                    Refusal::Full => "it is full",
-                    Refusal::TooOften => "we come too often",
-                    Refusal::HelloFirst | Refusal::TooMany | Refusal::NotOffered | Refusal::Other => "it refuses us",
-                };
-                match why {
-                    // In a moment it may be otherwise.
-                    Refusal::TooOften | Refusal::Full => self.end(cx, End::Lost(reason.into())),
-                    Refusal::BadCard
-                    | Refusal::UnknownVersion
-                    | Refusal::HelloFirst
-                    | Refusal::TooMany
-                    | Refusal::NotOffered
-                    | Refusal::Other => self.end(cx, End::Shunned(reason.into())),
-                }
-            }
-            (Link::Online { online, .. }, "turn") => online.ask_turn_at = Some(cx.now + ASK_TURN_AGAIN_AFTER),
-            (Link::Greeting { stream, .. }, _) => stream.lists.clear(),
-            (Link::Online { stream, online }, _) => {
-                // Which one, the node does not say: no list is waited for any more.
-                stream.lists.clear();
-                if why == Refusal::TooOften {
-                    online.ask_again_at.get_or_insert(cx.now + ASK_AGAIN_AFTER);
-                }
-            }
-            (Link::Idle | Link::Waiting { .. } | Link::Dialling { .. }, _) => {}
-        }
-    }
-
-    fn beat_answered(&mut self, now: Instant) {
-        let Link::Online { online, .. } = &mut self.link else { return };
-        let Some(sent) = online.beat_sent.take() else { return };
-        let rtt = now.saturating_duration_since(sent);
-        // Small changes are nothing to tell anybody.
-        if rtt.abs_diff(online.rtt) > (online.rtt / 4).max(Duration::from_millis(5)) {
-            online.rtt = rtt;
-        }
     }
 
     /// When [`Node::handle_timeout`] wants to be called.
@@ -524,7 +264,8 @@ impl Node {
                 self.end(cx, End::Lost("it stopped in the middle of a list".into()));
             }
             Link::Online { online, .. } if online.answer_by.is_some_and(|at| at <= now) => {
-                self.end(cx, End::Lost("it does not answer any more".into()));
+                let end = if online.probed { End::DeadPath } else { End::Lost("it does not answer any more".into()) };
+                self.end(cx, end);
             }
             Link::Online { stream, online } => {
                 if now.saturating_duration_since(online.since) >= SETTLED_AFTER {
@@ -584,6 +325,8 @@ impl Node {
         let jitter = cx.random.random::<f64>();
         let (pause, reason, shunned) = match end {
             End::Lost(reason) => (pause(self.failures, jitter), reason, false),
+            // It is here that something has changed: there is no crowd to be avoided.
+            End::DeadPath => (Duration::ZERO, "the network has changed".into(), false),
             End::Restart => {
                 (RESTART_PAUSE.mul_f64(jitter).max(pause(self.failures, jitter)), "it is restarting".into(), false)
             }
@@ -701,33 +444,6 @@ impl Node {
     }
 }
 
-impl Stream {
-    /// When the list that is waited for longest must have come.
-    fn list_due(&self) -> Option<Instant> {
-        self.lists.values().map(|list| list.until).min()
-    }
-}
-
 fn earliest<const N: usize>(times: [Option<Instant>; N]) -> Option<Instant> {
     times.into_iter().flatten().min()
-}
-
-/// At once and spread out after the first failure, later between half of the pause and the whole.
-fn pause(failures: u32, jitter: f64) -> Duration {
-    match failures {
-        0 | 1 => FIRST_PAUSE.mul_f64(jitter),
-        failures => {
-            let whole = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures - 1)).min(LONGEST_PAUSE);
-            whole.mul_f64(0.5 + 0.5 * jitter)
-        }
-    }
-}
-
-fn circuit(address: &Multiaddr, node: PeerId) -> Multiaddr {
-    // The address of a connection may end with the node's id already.
-    let mut address = address.clone();
-    if !matches!(address.iter().last(), Some(Protocol::P2p(_))) {
-        address.push(Protocol::P2p(node));
-    }
-    address.with(Protocol::P2pCircuit)
 }
