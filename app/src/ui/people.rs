@@ -21,7 +21,7 @@ use crate::{
 
 const HEADING: f32 = 34.0;
 /// The width of the list on a large window.
-pub(super) const SIDEBAR: f32 = 340.0;
+pub(super) const SIDEBAR: f32 = 376.0;
 
 /// Draws the list, and beside it (where there is space) what to do with it. Returns where to go next.
 pub(super) fn show(ui: &mut Ui, scene: &mut Scene<'_>, dialogs: &mut Dialogs, notices: &mut Notices) -> Option<Page> {

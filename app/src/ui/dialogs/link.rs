@@ -116,6 +116,9 @@ fn show_room(ui: &mut Ui, scene: &Scene<'_>, link: &RoomLink) {
     } else {
         body(ui, scene, &words.room_body);
     }
+    if link.nodes.is_empty() && scene.snapshot.nodes.is_empty() {
+        warning(ui, &words.room_needs_node, scene.palette);
+    }
     show_nodes(ui, scene, &link.nodes);
 }
 
