@@ -235,7 +235,11 @@ impl Engine {
     }
 
     fn on_command(&mut self, command: Command) {
-        debug!(?command, "command");
+        match &command {
+            // It may hold the secret of a room.
+            Command::OpenLink(_) => debug!("a link to open"),
+            command => debug!(?command, "command"),
+        }
         let input = match command {
             Command::SetName(name) => return self.set_name(&name),
             Command::SetSettings(settings) => return self.set_settings(*settings),

@@ -23,7 +23,7 @@ use input::Line;
 
 use crate::{
     cli::{AcceptPolicy, Callee, Headless},
-    engine::{CallView, Command, EngineLink, Notice, Snapshot},
+    engine::{CallView, Command, EngineLink, Notice, Presence, Snapshot},
     process, shutdown,
 };
 
@@ -137,7 +137,8 @@ impl<'a> Script<'a> {
 
     fn find(&self, who: &str) -> Option<PeerId> {
         let snapshot = self.link.snapshot.borrow();
-        snapshot.people.iter().find(|person| matches(who, person.peer, &person.name)).map(|person| person.peer)
+        let mut online = snapshot.people.iter().filter(|person| person.presence != Presence::Offline);
+        online.find(|person| matches(who, person.peer, &person.name)).map(|person| person.peer)
     }
 
     fn command(&self, command: Command) -> anyhow::Result<()> {

@@ -13,7 +13,7 @@ use std::{fmt, str::FromStr};
 use parlor_net::{Multiaddr, PeerId};
 
 use crate::{
-    name::{display_name, validate_name},
+    name::display_name,
     room::{RoomError, RoomKey},
 };
 
@@ -292,16 +292,12 @@ pub fn node_addresses(text: &str) -> Result<Vec<Multiaddr>, LinkError> {
     Ok(vec![address])
 }
 
-/// Checks a person's own name before it goes into a link of theirs.
-pub fn name_for_link(name: &str) -> Option<String> {
-    validate_name(name).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::name::validate_name;
 
     const PEER: &str = "12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN";
 
@@ -379,7 +375,7 @@ mod tests {
     }
 
     fn name() -> impl Strategy<Value = String> {
-        "\\PC{1,40}".prop_filter_map("a name", |name| name_for_link(&name))
+        "\\PC{1,40}".prop_filter_map("a name", |name| validate_name(&name).ok())
     }
 
     fn link() -> impl Strategy<Value = Link> {

@@ -307,6 +307,7 @@ sentences! {
         room_title: String,
         room_body: String,
         room_known: String,
+        room_needs_node: String,
         room_accept: String,
         nodes: String,
         direct: Template,

@@ -5,8 +5,12 @@
 use std::{sync::Arc, time::Duration};
 
 use parlor::{
-    contacts::Contacts,
-    engine::{self, CallView, Command, EndReason, EngineConfig, EngineLink, Notice, Overrides, Snapshot, Wakes},
+    contacts::{ContactChange, Contacts, Standing},
+    engine::{
+        self, CallView, Command, EndReason, EngineConfig, EngineLink, Notice, Overrides, PersonView, Presence,
+        Snapshot, Wakes,
+    },
+    link::{Link, PersonLink},
     settings::Settings,
 };
 use parlor_media::{AudioSink, AudioSource, Interfaces, VideoSource};
@@ -68,6 +72,12 @@ impl Person {
 
     fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.link.snapshot.borrow())
+    }
+
+    async fn until_snapshot(&mut self, what: &str, mut is: impl FnMut(&Snapshot) -> bool) {
+        let wait = self.link.snapshot.wait_for(|snapshot| is(snapshot));
+        let Ok(found) = timeout(PATIENCE, wait).await else { panic!("waited in vain for {what}") };
+        drop(found.expect("the engine runs"));
     }
 
     async fn calls_whoever_comes(&mut self) {
@@ -150,5 +160,48 @@ async fn an_engine_that_quits_in_a_call_ends_it_for_the_other() {
     bo.sees_and_hears().await;
     ada.quits().await;
     assert_eq!(bo.ended().await, EndReason::RemoteHungUp);
+    bo.quits().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_blocked_is_not_listed_can_not_ring_and_is_not_told() {
+    let (mut ada, mut bo) = two_people().await;
+    let (ada_key, bo_key) = (ada.snapshot().me.peer, bo.snapshot().me.peer);
+    ada.until_snapshot("Bo in Ada's list", |snapshot| !snapshot.people.is_empty()).await;
+    bo.until_snapshot("Ada in Bo's list", |snapshot| !snapshot.people.is_empty()).await;
+    bo.tell(Command::ChangeContact { peer: ada_key, change: ContactChange::Blocked(true) }).await;
+    bo.until_snapshot("an empty list", |snapshot| snapshot.people.is_empty() && snapshot.blocked.len() == 1).await;
+    ada.tell(Command::Call { peer: bo_key, kind: CallKind::Audio }).await;
+    assert_eq!(ada.ended().await, EndReason::Unreachable);
+    while let Ok(notice) = bo.link.notices.try_recv() {
+        assert!(!matches!(notice, Notice::Incoming { .. } | Notice::MissedWhileBusy { .. }), "{notice:?}");
+    }
+    ada.quits().await;
+    bo.quits().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_accepted_makes_a_contact_and_connects_to_them() {
+    let mut ada = Person::new("Ada", Vec::new());
+    let listen = ada.until("an address", |notice| match notice {
+        Notice::Ready { listen } => Some(listen),
+        _ => None,
+    });
+    let addresses = listen.await.iter().map(|address| address.parse().expect("an address")).collect();
+    let peer = ada.snapshot().me.peer;
+    let mut bo = Person::new("Bo", Vec::new());
+    bo.until("an address", |notice| matches!(notice, Notice::Ready { .. }).then_some(())).await;
+    let link = PersonLink { peer, name: Some("Ada".to_owned()), nodes: Vec::new(), addresses };
+    bo.tell(Command::AcceptLink(Box::new(Link::Person(link)))).await;
+    bo.until_snapshot("Ada", |snapshot| {
+        let is_there = |person: &PersonView| matches!(person.presence, Presence::Online { .. });
+        snapshot.people.iter().any(|person| person.peer == peer && is_there(person))
+    })
+    .await;
+    assert_eq!(bo.snapshot().people[0].standing, Standing::Contact);
+    bo.tell(Command::ChangeContact { peer, change: ContactChange::Name(Some("Sis".to_owned())) }).await;
+    bo.until_snapshot("her new name", |snapshot| snapshot.people[0].name == "Sis").await;
+    ada.quits().await;
+    bo.until_snapshot("her absence", |snapshot| snapshot.people[0].presence == Presence::Offline).await;
     bo.quits().await;
 }

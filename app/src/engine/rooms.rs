@@ -48,6 +48,6 @@ mod tests {
         rooms.derived(chess.clone(), Room::derive("Chess", "e4"));
         assert!(rooms.id(&chess).is_some() && rooms.id(&go).is_none());
         assert_eq!(rooms.want(&[go]), []);
-        assert_eq!(rooms.want(&[chess.clone()]), [chess], "it was left in between");
+        assert_eq!(rooms.want(std::slice::from_ref(&chess)), [chess], "it was left in between");
     }
 }

@@ -105,7 +105,9 @@ impl Dialogs {
         let Some(dialog) = &mut self.open else { return };
         let screen = ctx.content_rect();
         let width = (screen.width() - 6.0 * GAP).min(WIDTH);
-        let modal = Modal::new(Id::new("dialog")).frame(
+        let id = Id::new("dialog");
+        let area = Modal::default_area(id).default_size(vec2(width, screen.height() - 4.0 * GAP));
+        let modal = Modal::new(id).area(area).frame(
             egui::Frame::new()
                 .fill(scene.palette.surface)
                 .stroke(egui::Stroke::new(1.0, scene.palette.border))
@@ -183,11 +185,12 @@ pub(super) fn link_of(person: &PersonView, snapshot: &Snapshot) -> Link {
     Link::Person(PersonLink { peer: person.peer, name, nodes, addresses: Vec::new() })
 }
 
-/// One address of each of two nodes, those that work first: more would make codes that are hard to read.
+/// One address of each of two nodes, and only those that work if there are any: more would make codes that are hard to
+/// read.
 pub(super) fn our_nodes(snapshot: &Snapshot) -> Vec<parlor_net::Multiaddr> {
     const MOST: usize = 2;
-    let works = |node: &&NodeView| !matches!(node.link, parlor_net::NodeLink::Online { .. });
-    let mut nodes: Vec<&NodeView> = snapshot.nodes.iter().collect();
-    nodes.sort_by_key(works);
-    nodes.iter().take(MOST).filter_map(|node| node.addresses.first().cloned()).collect()
+    let works = |node: &&NodeView| matches!(node.link, parlor_net::NodeLink::Online { .. });
+    let any_works = snapshot.nodes.iter().any(|node| works(&node));
+    let nodes = snapshot.nodes.iter().filter(|node| !any_works || works(node));
+    nodes.take(MOST).filter_map(|node| node.addresses.first().cloned()).collect()
 }

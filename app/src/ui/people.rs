@@ -21,7 +21,7 @@ use crate::{
 
 const HEADING: f32 = 34.0;
 /// The width of the list on a large window.
-pub(super) const SIDEBAR: f32 = 340.0;
+pub(super) const SIDEBAR: f32 = 376.0;
 
 /// Draws the list, and beside it (where there is space) what to do with it. Returns where to go next.
 pub(super) fn show(ui: &mut Ui, scene: &mut Scene<'_>, dialogs: &mut Dialogs, notices: &mut Notices) -> Option<Page> {
@@ -62,7 +62,7 @@ fn list(ui: &mut Ui, scene: &mut Scene<'_>, dialogs: &mut Dialogs, notices: &mut
 fn rows(ui: &mut Ui, scene: &mut Scene<'_>, items: &[Item<'_>], dialogs: &mut Dialogs, notices: &mut Notices) {
     let height = |item: &Item<'_>| match item {
         Item::Heading(..) => HEADING,
-        Item::Person(..) => row::HEIGHT,
+        Item::Person { .. } => row::HEIGHT,
     };
     let whole: f32 = items.iter().map(height).sum();
     ScrollArea::vertical().auto_shrink(false).show_viewport(ui, |ui, viewport| {
@@ -79,9 +79,10 @@ fn rows(ui: &mut Ui, scene: &mut Scene<'_>, items: &[Item<'_>], dialogs: &mut Di
                     Item::Heading(section, count) => {
                         ui.scope_builder(builder, |ui| heading(ui, scene, *section, *count));
                     }
-                    Item::Person(section, person) => {
+                    Item::Person { section, in_room, person } => {
                         let builder = builder.id_salt((section, person.peer));
-                        ui.scope_builder(builder, |ui| row::show(ui, scene, person, dialogs, notices));
+                        let says_via = *in_room;
+                        ui.scope_builder(builder, |ui| row::show(ui, scene, person, says_via, dialogs, notices));
                     }
                 }
             }

@@ -1,7 +1,9 @@
 //! Every screen, driven through its accessibility tree as a person or a screen reader would.
 
 mod calls;
+mod links;
 mod looks;
+mod network;
 mod people;
 
 use std::{

@@ -67,6 +67,7 @@ fn show_person(ui: &mut Ui, scene: &Scene<'_>, person: &PersonLink) {
         let key = scene.text.people.fingerprint.with("fingerprint", &fingerprint);
         label(ui, &key, theme::regular(13.0), palette.muted);
     });
+    ui.advance_cursor_after_rect(rect);
     let known = known(scene.snapshot, person);
     if let Some(known) = known {
         body(ui, scene, &words.person_known.with("name", &known.name));
@@ -100,7 +101,9 @@ fn known<'a>(snapshot: &'a Snapshot, link: &PersonLink) -> Option<&'a PersonView
 
 fn show_node(ui: &mut Ui, scene: &Scene<'_>, node: &NodeLink) {
     title(ui, scene, &scene.text.link.node_title);
-    show_nodes(ui, scene, &node.addresses);
+    for line in node_lines(scene, &node.addresses) {
+        label(ui, &line, theme::semibold(14.5), scene.palette.text);
+    }
     body(ui, scene, &scene.text.link.node_body);
 }
 
@@ -113,6 +116,9 @@ fn show_room(ui: &mut Ui, scene: &Scene<'_>, link: &RoomLink) {
     } else {
         body(ui, scene, &words.room_body);
     }
+    if link.nodes.is_empty() && scene.snapshot.nodes.is_empty() {
+        warning(ui, &words.room_needs_node, scene.palette);
+    }
     show_nodes(ui, scene, &link.nodes);
 }
 
@@ -121,8 +127,15 @@ fn show_nodes(ui: &mut Ui, scene: &Scene<'_>, addresses: &[Multiaddr]) {
     if addresses.is_empty() {
         return;
     }
-    let palette = scene.palette;
-    label(ui, &scene.text.link.nodes, theme::semibold(13.5), palette.text);
+    label(ui, &scene.text.link.nodes, theme::semibold(13.5), scene.palette.text);
+    ui.spacing_mut().item_spacing.y = GAP / 2.0;
+    for line in node_lines(scene, addresses) {
+        label(ui, &line, theme::regular(13.5), scene.palette.muted);
+    }
+    ui.spacing_mut().item_spacing.y = GAP;
+}
+
+fn node_lines(scene: &Scene<'_>, addresses: &[Multiaddr]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for address in addresses {
         let key = node_of(address).map(|node| Fingerprint::of(&node).to_string()).unwrap_or_default();
@@ -131,8 +144,5 @@ fn show_nodes(ui: &mut Ui, scene: &Scene<'_>, addresses: &[Multiaddr]) {
             lines.push(line);
         }
     }
-    ui.spacing_mut().item_spacing.y = GAP / 2.0;
-    for line in lines {
-        label(ui, &line, theme::regular(13.5), palette.muted);
-    }
+    lines
 }

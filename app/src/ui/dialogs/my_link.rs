@@ -45,18 +45,20 @@ fn draw(ui: &mut Ui, code: &Code, side: f32, name: &str) {
     response.widget_info(|| WidgetInfo::labeled(WidgetType::Image, true, name));
     let painter = ui.painter();
     painter.rect_filled(rect, 6, Color32::WHITE);
-    // Whole pixels, so that no seams show between squares.
-    let pixels = ui.ctx().pixels_per_point();
-    let square = (side / (code.width() + 2 * MARGIN) as f32 * pixels).floor().max(1.0) / pixels;
+    let square = side / (code.width() + 2 * MARGIN) as f32;
     let start = rect.center() - Vec2::splat(square * code.width() as f32 / 2.0);
-    let start = pos2((start.x * pixels).round() / pixels, (start.y * pixels).round() / pixels);
+    // Edges on whole pixels, so that no seams show between squares.
+    let pixels = ui.ctx().pixels_per_point();
+    let corner = |x: usize, y: usize| {
+        let at = (start + vec2(x as f32, y as f32) * square) * pixels;
+        pos2(at.x.round() / pixels, at.y.round() / pixels)
+    };
     for (y, row) in code.rows().enumerate() {
         let mut x = 0;
         while x < row.len() {
             let length = row[x..].iter().take_while(|dark| **dark).count();
             if length > 0 {
-                let min = start + vec2(x as f32, y as f32) * square;
-                let run = Rect::from_min_size(min, vec2(length as f32, 1.0) * square);
+                let run = Rect::from_min_max(corner(x, y), corner(x + length, y + 1));
                 painter.rect_filled(run, 0, Color32::BLACK);
             }
             x += length.max(1);

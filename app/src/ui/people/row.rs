@@ -20,10 +20,12 @@ use crate::{
 
 pub(super) const HEIGHT: f32 = 60.0;
 
+/// Draws a row. `says_via`: the heading above does not tell how people are reached.
 pub(super) fn show(
     ui: &mut Ui,
     scene: &mut Scene<'_>,
     person: &PersonView,
+    says_via: bool,
     dialogs: &mut Dialogs,
     notices: &mut Notices,
 ) {
@@ -38,7 +40,7 @@ pub(super) fn show(
         ui.painter().rect_filled(rect, CornerRadius::same(RADIUS), palette.hovered);
     }
     focus_ring(ui, &response, rect.shrink(3.0), f32::from(RADIUS) - 3.0);
-    paint(ui, text, palette, person, rect.with_max_x(buttons_left));
+    paint(ui, text, palette, person, says_via, rect.with_max_x(buttons_left));
 
     let peer = person.peer;
     if is_online {
@@ -61,7 +63,7 @@ pub(super) fn show(
     popup.show(|ui| menu(ui, scene, person, dialogs, notices));
 }
 
-fn paint(ui: &Ui, text: &Text, palette: &Palette, person: &PersonView, rect: Rect) {
+fn paint(ui: &Ui, text: &Text, palette: &Palette, person: &PersonView, says_via: bool, rect: Rect) {
     let painter = ui.painter();
     let faded = |colour: Color32| match person.presence {
         Presence::Online { .. } => colour,
@@ -105,16 +107,17 @@ fn paint(ui: &Ui, text: &Text, palette: &Palette, person: &PersonView, rect: Rec
             Presence::Online { status: Status::InCall, .. } => palette.warning,
             Presence::Offline => palette.border,
         };
-        (details(text, person), colour, faded(palette.muted))
+        (details(text, person, says_via), colour, faded(palette.muted))
     };
     dot(painter, pos2(left + 4.0, rect.top() + 41.0), colour);
     let line = one_line(painter, &words, theme::regular(13.0), ink, width - 14.0);
     painter.galley(pos2(left + 14.0, rect.top() + 32.0), line, ink);
 }
 
-/// What somebody does, how they are reached, and what they call themselves.
-fn details(text: &Text, person: &PersonView) -> String {
+/// What somebody does, how they are reached (where the heading does not say it), and what they call themselves.
+fn details(text: &Text, person: &PersonView, says_via: bool) -> String {
     let mut words = match person.presence {
+        Presence::Online { status, via: _ } if !says_via => text.status(status).to_owned(),
         Presence::Online { status, via } => format!("{} · {}", text.status(status), text.via(via)),
         Presence::Offline => text.people.is_offline.clone(),
     };
@@ -126,7 +129,7 @@ fn details(text: &Text, person: &PersonView) -> String {
 
 /// What a screen reader says of a row: what a click does, and everything that is seen.
 fn spoken(text: &Text, person: &PersonView) -> String {
-    let details = details(text, person);
+    let details = details(text, person, true);
     let call = match person.presence {
         Presence::Online { .. } => text.people.call_video.with("name", &person.name),
         Presence::Offline => person.name.clone(),

@@ -12,8 +12,15 @@ use crate::{
 pub(super) enum Item<'a> {
     /// A heading, and how many people stand below it.
     Heading(Section<'a>, usize),
-    /// Somebody, below the heading with this number.
-    Person(usize, &'a PersonView),
+    /// Somebody.
+    Person {
+        /// The number of the heading above.
+        section: usize,
+        /// That heading is a room's.
+        in_room: bool,
+        /// Who.
+        person: &'a PersonView,
+    },
 }
 
 /// Where somebody is listed.
@@ -48,14 +55,14 @@ pub(super) fn items(snapshot: &Snapshot) -> Vec<Item<'_>> {
 
     let mut items = Vec::with_capacity(snapshot.people.len() + sections.len());
     for (number, (section, mut members)) in sections.into_iter().enumerate() {
-        let stays = matches!(section, Section::Room(_));
-        if members.is_empty() && !stays {
+        let in_room = matches!(section, Section::Room(_));
+        if members.is_empty() && !in_room {
             continue;
         }
         // The snapshot is sorted by name; this keeps that order among equals.
         members.sort_by_key(|person: &&PersonView| person.standing != Standing::Favourite);
         items.push(Item::Heading(section, members.len()));
-        items.extend(members.into_iter().map(|person| Item::Person(number, person)));
+        items.extend(members.into_iter().map(|person| Item::Person { section: number, in_room, person }));
     }
     items
 }
@@ -102,7 +109,7 @@ mod tests {
             .iter()
             .map(|item| match item {
                 Item::Heading(section, count) => format!("{section:?} {count}"),
-                Item::Person(_, person) => person.name.clone(),
+                Item::Person { person, .. } => person.name.clone(),
             })
             .collect();
         assert_eq!(

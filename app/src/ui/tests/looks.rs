@@ -20,7 +20,22 @@ fn screens(language: Language) -> Vec<(&'static str, Snapshot)> {
     muted.name = "W".repeat(40);
     muted.theirs.microphone = false;
     let since = SystemTime::UNIX_EPOCH;
+    let mut mixed = snapshot(language);
+    mixed.people = vec![
+        PersonView { borrows_name: true, says: Some("W".repeat(40)), ..person(1, &"W".repeat(40)) },
+        PersonView { standing: Standing::Favourite, has_namesake: true, ..person(2, &"W".repeat(40)) },
+        PersonView { presence: Presence::Offline, standing: Standing::Contact, ..person(3, &"李".repeat(40)) },
+    ];
+    let careful = CallView::Incoming {
+        call: CALL,
+        peer: peer(1),
+        name: "Ada".to_owned(),
+        kind: CallKind::Video,
+        borrows_name: true,
+    };
     vec![
+        ("mixed", mixed),
+        ("careful", of(careful)),
         ("welcome", nameless),
         ("people", snapshot(language)),
         ("nobody", alone),
@@ -107,6 +122,10 @@ fn every_symbol_on_a_button_has_a_glyph() {
     for (font, symbols) in [
         (theme::icon(20.0), [regular::GEAR_SIX, regular::PHONE, regular::ARROW_LEFT, regular::X, regular::CARET_DOWN]),
         (
+            theme::icon(20.0),
+            [regular::QR_CODE, regular::DOTS_THREE_VERTICAL, regular::DOOR, regular::GLOBE, regular::MOON],
+        ),
+        (
             theme::filled_icon(20.0),
             [fill::MICROPHONE, fill::MICROPHONE_SLASH, fill::VIDEO_CAMERA, fill::PHONE_DISCONNECT, fill::PHONE_X],
         ),
@@ -135,4 +154,32 @@ fn a_call_without_new_pictures_is_drawn_once_a_second() {
     let delay = harness.output().viewport_output[&egui::ViewportId::ROOT].repaint_delay;
     // egui subtracts the time of one frame, a quarter of a second here.
     assert!(delay >= Duration::from_millis(750), "{delay:?}");
+}
+
+#[test]
+fn every_dialog_fits_a_phone_and_has_targets_for_fingers() {
+    let window = egui::Rect::from_min_size(egui::Pos2::ZERO, PHONE.into());
+    let node = &super::links::online_node(50).addresses[0];
+    let links = [
+        format!("parlor:{}?name={}&node={node}&addr=/ip4/192.0.2.7/tcp/1", peer(9), "W".repeat(40)),
+        format!("parlor:node?addr={node}"),
+        format!("parlor:room?name=Chess&secret=x&node={node}"),
+        "parlor:x".to_owned(),
+    ];
+    for language in LANGUAGES {
+        for link in &links {
+            let mut harness = open(snapshot(language), PHONE);
+            harness.state_mut().ui.notice(crate::engine::Notice::OpenLink(link.clone()));
+            harness.run_steps(5);
+            for node in harness.root().children_recursive() {
+                let accesskit = node.accesskit_node();
+                if matches!(accesskit.role(), Role::Button | Role::Label) {
+                    let (label, rect) = (accesskit.label(), node.rect());
+                    assert!(window.contains_rect(rect), "{language:?} {link}: {label:?} at {rect:?}");
+                    let is_small = accesskit.role() == Role::Button && rect.size().min_elem() < theme::TOUCH;
+                    assert!(!is_small, "{language:?} {link}: {label:?} is {rect:?}");
+                }
+            }
+        }
+    }
 }
