@@ -9,6 +9,7 @@ mod addresses;
 mod candidate;
 mod engine;
 mod guard;
+mod handler;
 mod handshake;
 mod servers;
 mod socket;
@@ -31,9 +32,8 @@ use tokio::{
 use webrtc::{
     media_stream::track_local::TrackLocal,
     peer_connection::{
-        PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler, RTCConfiguration, RTCConfigurationBuilder,
-        RTCIceCandidate, RTCIceCandidateInit, RTCIceCandidateType, RTCIceConnectionState, RTCIceTransportPolicy,
-        RTCPeerConnectionIceEvent, RTCPeerConnectionState, RTCSessionDescription,
+        PeerConnection, PeerConnectionBuilder, RTCConfiguration, RTCConfigurationBuilder, RTCIceCandidate,
+        RTCIceCandidateInit, RTCIceCandidateType, RTCIceTransportPolicy, RTCSessionDescription,
     },
     rtp_transceiver::RtpSender,
 };
@@ -45,6 +45,7 @@ use crate::{
     rtp::{IncomingPacket, OutgoingPacket},
 };
 use candidate::Candidate;
+use handler::Handler;
 use servers::Servers;
 use socket::Sockets;
 use track::{Negotiated, Track};
@@ -155,7 +156,7 @@ impl Peer {
             .with_interceptor_registry(interceptors)
             .with_configuration(configuration(ice.policy, servers))
             .with_runtime(Arc::new(sockets.clone()))
-            .with_handler(Arc::new(Handler { events: events.clone(), nudge: Arc::clone(&nudge), policy: ice.policy }))
+            .with_handler(Arc::new(Handler::new(events.clone(), Arc::clone(&nudge), ice.policy)))
             .with_udp_addrs(vec![interfaces])
             .build()
             .await?;
@@ -359,55 +360,4 @@ async fn attend(track: Track, events: mpsc::Sender<PeerEvent>, nudge: Arc<Notify
         }
     }
     let _ = events.try_send(PeerEvent::Failed("the connection ended".to_owned()));
-}
-
-/// Passes the stack's events on. It runs on the connection's task, so it must not wait; the session keeps up.
-struct Handler {
-    events: mpsc::Sender<PeerEvent>,
-    nudge: Arc<Notify>,
-    policy: IcePolicy,
-}
-
-impl Handler {
-    fn tell(&self, event: PeerEvent) {
-        if let Err(error) = self.events.try_send(event) {
-            tracing::warn!(%error, "an event of the peer connection was lost");
-        }
-    }
-}
-
-#[async_trait::async_trait]
-impl PeerConnectionEventHandler for Handler {
-    async fn on_ice_candidate(&self, event: RTCPeerConnectionIceEvent) {
-        let Some(mut init) = event.candidate.to_json().ok().filter(|init| !init.candidate.is_empty()) else { return };
-        let relayed = Candidate::parse(&init.candidate).relayed;
-        match self.policy {
-            IcePolicy::RelayOnly if !relayed => return,
-            IcePolicy::All | IcePolicy::RelayOnly | IcePolicy::DirectOnly => {}
-        }
-        if relayed {
-            init.candidate = candidate::without_base(&init.candidate);
-            init.url = None;
-        }
-        if let Ok(json) = serde_json::to_string(&init) {
-            self.tell(PeerEvent::Candidate(json));
-        }
-    }
-
-    async fn on_ice_connection_state_change(&self, state: RTCIceConnectionState) {
-        if state == RTCIceConnectionState::Connected {
-            self.nudge.notify_one();
-        }
-    }
-
-    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
-        tracing::debug!(%state, "peer connection");
-        match state {
-            RTCPeerConnectionState::Connected => self.tell(PeerEvent::Connected),
-            // `Closed` by the far end: it says why over signalling, or is gone.
-            RTCPeerConnectionState::Disconnected | RTCPeerConnectionState::Closed => self.tell(PeerEvent::Disconnected),
-            RTCPeerConnectionState::Failed => self.tell(PeerEvent::Failed("no path to the other side".to_owned())),
-            _ => {}
-        }
-    }
 }

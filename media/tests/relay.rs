@@ -1,3 +1,4 @@
+#![allow(clippy::panic, reason = "helpers of tests fail as they do")]
 //! Calls with STUN and TURN servers, and what they tell the other side.
 
 #[path = "common/pair.rs"]

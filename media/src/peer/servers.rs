@@ -58,7 +58,8 @@ impl Servers {
 
 fn usable(server: &IceServer, policy: IcePolicy) -> Option<Url<'_>> {
     let Some(url) = Url::parse(&server.url) else {
-        tracing::warn!(url = server.url, "not the address of a STUN or TURN server that can be used");
+        tracing::warn!("left out a STUN or TURN server: its address can't be used");
+        tracing::debug!(url = server.url, "not the address of a server over UDP");
         return None;
     };
     match (url.scheme, policy) {
@@ -67,7 +68,7 @@ fn usable(server: &IceServer, policy: IcePolicy) -> Option<Url<'_>> {
         (Scheme::Turn, IcePolicy::All | IcePolicy::RelayOnly) => {
             let known = !server.username.is_empty() && !server.password.is_empty();
             if !known {
-                tracing::warn!(url = server.url, "a TURN server without name and password");
+                tracing::warn!("left out a TURN server that comes without name and password");
             }
             known.then_some(url)
         }
@@ -82,11 +83,11 @@ async fn addresses(host: &str, port: u16) -> Vec<SocketAddr> {
     let found = match tokio::time::timeout(RESOLVE_PATIENCE, tokio::net::lookup_host((host, port))).await {
         Ok(Ok(found)) => found.collect(),
         Ok(Err(error)) => {
-            tracing::info!(host, %error, "the server's name is not known");
+            tracing::debug!(host, %error, "the server's name is not known");
             Vec::new()
         }
         Err(_) => {
-            tracing::info!(host, "the server's name takes too long to resolve");
+            tracing::debug!(host, "the server's name takes too long to resolve");
             Vec::new()
         }
     };

@@ -120,7 +120,7 @@ impl Runtime for Sockets {
         TokioRuntime.wrap_tcp_listener(listener)
     }
 
-    fn connect_tcp<'a>(&'a self, remote: SocketAddr) -> Later<'a, io::Result<Arc<dyn AsyncTcpStream>>> {
+    fn connect_tcp(&self, remote: SocketAddr) -> Later<'_, io::Result<Arc<dyn AsyncTcpStream>>> {
         TokioRuntime.connect_tcp(remote)
     }
 

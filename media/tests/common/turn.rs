@@ -33,8 +33,8 @@ pub struct TurnServer {
 
 impl TurnServer {
     pub async fn start() -> Self {
-        let socket = UdpSocket::bind(SERVER).await.unwrap();
-        let address = socket.local_addr().unwrap();
+        let socket = UdpSocket::bind(SERVER).await.expect("a port");
+        let address = socket.local_addr().expect("an address");
         let relays = RelayAddressGeneratorStatic {
             relay_address: RELAYS,
             address: RELAYS.to_string(),
@@ -49,7 +49,7 @@ impl TurnServer {
             alloc_close_notify: None,
         })
         .await
-        .unwrap();
+        .expect("the server starts");
         Self { _server: server, address }
     }
 

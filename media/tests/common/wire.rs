@@ -19,11 +19,15 @@ impl Wire {
         lose: impl FnMut(&[u8]) -> bool + Send + 'static,
     ) -> (Self, String, String) {
         let (first_at, second_at) = (address(first), address(second));
-        let (near, far) =
-            (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let (near, far) = (
+            UdpSocket::bind("127.0.0.1:0").await.expect("a port"),
+            UdpSocket::bind("127.0.0.1:0").await.expect("a port"),
+        );
         // What goes to `near` comes from the first end, and leaves from `far`; and the other way round.
-        let told =
-            (moved(first, first_at, far.local_addr().unwrap()), moved(second, second_at, near.local_addr().unwrap()));
+        let told = (
+            moved(first, first_at, far.local_addr().expect("an address")),
+            moved(second, second_at, near.local_addr().expect("an address")),
+        );
         let mut carriers = JoinSet::new();
         carriers.spawn(carry(near, first_at, far, second_at, lose));
         (Self { _carriers: carriers }, told.0, told.1)
