@@ -7,14 +7,24 @@ mod address_limits;
 mod behaviour;
 mod directory_server;
 mod event_loop;
+pub mod greeting;
+mod guarded;
+mod metrics;
+mod options;
 mod registry;
+mod turn;
+mod turn_streams;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::event_loop::{Command, EventLoop};
+pub use self::{
+    metrics::MetricsServer,
+    options::{Options, OptionsError, PortRange},
+};
 use crate::Error;
 
 /// What [`spawn`] needs to know.
@@ -26,6 +36,10 @@ pub struct NodeConfig {
     pub listen: Vec<Multiaddr>,
     /// Other nodes that clients are told of, each with `/p2p/<id>`.
     pub nodes: Vec<Multiaddr>,
+    /// Addresses that this machine is known by outside, where they are not its own: behind a NAT that forwards to it.
+    pub public_ips: Vec<IpAddr>,
+    /// Relay media, too.
+    pub turn: Option<TurnConfig>,
     /// How often clients are to say that they are there. Who misses three is gone.
     pub beat: Duration,
     /// How much the node takes on.
@@ -39,6 +53,8 @@ impl NodeConfig {
             keypair,
             listen: listen_addresses(DEFAULT_PORT),
             nodes: Vec::new(),
+            public_ips: Vec::new(),
+            turn: Some(TurnConfig::default()),
             beat: Duration::from_secs(5),
             limits: NodeLimits::default(),
         }
@@ -82,6 +98,36 @@ impl Default for NodeLimits {
     }
 }
 
+/// How media is relayed (STUN and TURN, RFC 8489 and RFC 8656).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TurnConfig {
+    /// UDP. Zero: some free port.
+    pub port: u16,
+    /// From which relayed addresses have their ports.
+    pub relay_ports: RangeInclusive<u16>,
+    /// Relay to private addresses, too: for networks without an internet.
+    pub allow_private: bool,
+    /// Relayed addresses at a time.
+    pub allocations: u32,
+    /// Relayed addresses of one person.
+    pub allocations_per_person: u32,
+    /// Bandwidth of one person, kbit/s, both directions together.
+    pub kbps_per_person: u32,
+}
+
+impl Default for TurnConfig {
+    fn default() -> Self {
+        Self {
+            port: 3478,
+            relay_ports: 49_152..=65_535,
+            allow_private: false,
+            allocations: 2000,
+            allocations_per_person: 12,
+            kbps_per_person: 12_000,
+        }
+    }
+}
+
 /// How a node is doing. Counters begin with its start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NodeStats {
@@ -111,6 +157,16 @@ pub struct NodeStats {
     pub reservations: u64,
     /// Relayed signalling connections.
     pub circuits: u64,
+    /// Relayed addresses for media, now.
+    pub turn_allocations: u64,
+    /// Bytes of media that were relayed.
+    pub turn_bytes: u64,
+    /// Packets of media that were relayed.
+    pub turn_packets: u64,
+    /// Packets of media that were dropped, since somebody used more than their bandwidth.
+    pub turn_over_limit: u64,
+    /// Requests to the media relay that were refused, from people who have access.
+    pub turn_refused: u64,
 }
 
 /// Starts a node on the current tokio runtime, and comes back when it listens.

@@ -19,11 +19,16 @@ impl TokenBucket {
 
     /// Takes a token if there is one.
     pub(crate) fn take(&mut self, now: Instant) -> bool {
+        self.take_many(now, 1)
+    }
+
+    /// Takes so many tokens, or none.
+    pub(crate) fn take_many(&mut self, now: Instant, tokens: u32) -> bool {
         self.tokens = self.tokens_at(now);
         self.at = self.at.max(now);
-        let granted = self.tokens >= 1.0;
+        let granted = self.tokens >= f64::from(tokens);
         if granted {
-            self.tokens -= 1.0;
+            self.tokens -= f64::from(tokens);
         }
         granted
     }

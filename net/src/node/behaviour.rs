@@ -7,10 +7,10 @@ use libp2p::{
     identify,
     identity::Keypair,
     relay,
-    swarm::NetworkBehaviour,
+    swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
-use super::{NodeLimits, address_limits, directory_server, registry::Registry};
+use super::{NodeLimits, address_limits, directory_server, guarded, registry::Registry, turn_streams};
 
 /// Connections of one person: a few in passing, while they change networks.
 const MAX_CONNECTIONS_PER_PEER: u32 = 8;
@@ -31,13 +31,13 @@ pub(super) struct Behaviour {
     limits: connection_limits::Behaviour,
     address_limits: address_limits::Behaviour,
     identify: identify::Behaviour,
-    relay: relay::Behaviour,
-    pub(super) directory: directory_server::Behaviour,
+    pub(super) guarded: guarded::Behaviour,
+    turn_streams: Toggle<turn_streams::Behaviour>,
 }
 
 impl Behaviour {
     /// Must be called on a tokio runtime.
-    pub(super) fn new(keypair: &Keypair, limits: &NodeLimits, registry: Registry) -> Self {
+    pub(super) fn new(keypair: &Keypair, limits: &NodeLimits, turn: bool, registry: Registry) -> Self {
         let connections = ConnectionLimits::default()
             .with_max_pending_incoming(Some(MAX_PENDING))
             .with_max_established(Some(limits.connections))
@@ -53,8 +53,8 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(connections),
             address_limits: address_limits::Behaviour::new(limits.connections_per_address),
             identify: identify::Behaviour::new(identify),
-            relay,
-            directory: directory_server::Behaviour::new(registry),
+            guarded: guarded::Behaviour::new(directory_server::Behaviour::new(registry), relay),
+            turn_streams: turn.then(turn_streams::Behaviour::default).into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
@@ -13,10 +14,12 @@ use libp2p::{
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    NodeConfig, NodeStats,
+    NodeConfig, NodeStats, TurnConfig, address,
     behaviour::{Behaviour, BehaviourEvent},
     directory_server::TurnWanted,
+    guarded::Outcome,
     registry::{Registry, Terms},
+    turn::{self, Destinations, Turn, TurnError},
 };
 use crate::{
     Error,
@@ -36,6 +39,14 @@ const LISTEN_WITHIN: Duration = Duration::from_secs(5);
 /// How long farewells may take.
 const FAREWELL: Duration = Duration::from_millis(800);
 
+/// What one client may ask for: as much as the app ever does.
+const MAX_PLACES: u32 = 17;
+const MAX_WATCHES: u32 = 1000;
+const MAX_HIDDEN: u32 = 1000;
+
+/// People who are known of, for each who may be online.
+const PEOPLE_PER_USER: usize = 50;
+
 /// How often figures are published.
 const PUBLISH_EVERY: Duration = Duration::from_secs(1);
 
@@ -50,6 +61,7 @@ pub(super) struct EventLoop {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
     stats: watch::Sender<NodeStats>,
+    turn: Option<Turn>,
     connections: u64,
     circuits: u64,
     reservations: u64,
@@ -62,14 +74,22 @@ impl EventLoop {
         commands: mpsc::Receiver<Command>,
         stats: watch::Sender<NodeStats>,
     ) -> Result<(Self, Vec<Multiaddr>), Error> {
-        let registry = Registry::new(now(), terms(config));
-        let behaviour = Behaviour::new(&config.keypair, &config.limits, registry);
+        let turn_port = config.turn.as_ref().map(free_port).transpose()?;
+        let registry = Registry::new(now(), terms(config, turn_port));
+        let behaviour = Behaviour::new(&config.keypair, &config.limits, turn_port.is_some(), registry);
         let mut swarm = build_swarm(config, behaviour)?;
-        let addresses = listen(&mut swarm, config).await?;
+        let (local, early) = listen(&mut swarm, config).await?;
+        let turn = match (&config.turn, turn_port) {
+            (Some(turn), Some(port)) => Some(start_turn(config, turn, port, &local)?),
+            (Some(_), None) | (None, _) => None,
+        };
+        let addresses = known_as(&local, &config.public_ips);
         for address in &addresses {
             swarm.add_external_address(address.clone());
         }
-        Ok((Self { swarm, commands, stats, connections: 0, circuits: 0, reservations: 0 }, addresses))
+        let mut event_loop = Self { swarm, commands, stats, turn, connections: 0, circuits: 0, reservations: 0 };
+        early.into_iter().for_each(|event| event_loop.on_swarm_event(event));
+        Ok((event_loop, addresses))
     }
 
     /// Runs until told to stop, or until nobody can tell it anything any more.
@@ -96,8 +116,13 @@ impl EventLoop {
 
     fn on_swarm_event(&mut self, event: SwarmEvent<BehaviourEvent>) {
         match event {
-            SwarmEvent::Behaviour(BehaviourEvent::Directory(wanted)) => self.on_turn_wanted(&wanted),
-            SwarmEvent::Behaviour(BehaviourEvent::Relay(event)) => self.on_relay(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::Guarded(Outcome::TurnWanted(wanted))) => self.on_turn_wanted(&wanted),
+            SwarmEvent::Behaviour(BehaviourEvent::Guarded(Outcome::Relay(event))) => self.on_relay(&event),
+            SwarmEvent::Behaviour(BehaviourEvent::TurnStreams(opened)) => {
+                if let Some(turn) = &mut self.turn {
+                    turn.serve(opened.peer, opened.stream);
+                }
+            }
             SwarmEvent::Behaviour(BehaviourEvent::Identify(_)) => {}
             SwarmEvent::ConnectionEstablished { .. } => self.connections += 1,
             SwarmEvent::ConnectionClosed { cause, .. } => {
@@ -115,8 +140,11 @@ impl EventLoop {
     }
 
     fn on_turn_wanted(&mut self, wanted: &TurnWanted) {
-        let answer = Push::Refused { request: "turn".into(), why: Refusal::NotOffered };
-        self.swarm.behaviour_mut().directory.tell(wanted.client, &answer);
+        let answer = match &self.turn {
+            Some(turn) => Push::Turn(turn.give_access(wanted.peer)),
+            None => Push::Refused { request: "turn".into(), why: Refusal::NotOffered },
+        };
+        self.swarm.behaviour_mut().guarded.directory.tell(wanted.client, &answer);
     }
 
     fn on_relay(&mut self, event: &libp2p::relay::Event) {
@@ -129,8 +157,9 @@ impl EventLoop {
     }
 
     fn publish(&mut self) {
-        let registry = self.swarm.behaviour().directory.registry();
+        let registry = self.swarm.behaviour().guarded.directory.registry();
         let (census, tally) = (registry.census(), registry.tally());
+        let relayed = self.turn.as_ref().map(Turn::tally).unwrap_or_default();
         self.stats.send_replace(NodeStats {
             connections: self.connections,
             clients: census.clients as u64,
@@ -145,12 +174,17 @@ impl EventLoop {
             slow: tally.slow,
             reservations: self.reservations,
             circuits: self.circuits,
+            turn_allocations: relayed.allocations,
+            turn_bytes: relayed.relayed_bytes,
+            turn_packets: relayed.relayed_packets,
+            turn_over_limit: relayed.over_limit,
+            turn_refused: relayed.refused,
         });
     }
 
     /// Tells everybody to go elsewhere, and waits until most have heard it.
     async fn say_farewell(&mut self) {
-        self.swarm.behaviour_mut().directory.shut_down();
+        self.swarm.behaviour_mut().guarded.directory.shut_down();
         let deadline = now() + FAREWELL;
         while self.swarm.network_info().num_peers() > 0 {
             match tokio::time::timeout_at(deadline.into(), self.swarm.select_next_some()).await {
@@ -161,20 +195,80 @@ impl EventLoop {
     }
 }
 
-fn terms(config: &NodeConfig) -> Terms {
+fn terms(config: &NodeConfig, turn_port: Option<u16>) -> Terms {
     let limits = &config.limits;
     Terms {
         users: limits.users as usize,
         place_members: limits.place_members as usize,
-        people: limits.users as usize * 50,
-        per_client: Limits { places: 17, watches: 1000, hidden: 1000 },
+        people: limits.users as usize * PEOPLE_PER_USER,
+        per_client: Limits { places: MAX_PLACES, watches: MAX_WATCHES, hidden: MAX_HIDDEN },
         beat: config.beat,
         relay: true,
-        turn: false,
-        stun: Vec::new(),
+        turn: turn_port.is_some(),
+        stun: turn_port.into_iter().collect(),
         nodes: config.nodes.clone(),
         sign_on_burst: limits.connections_per_address,
     }
+}
+
+/// The port of the media relay. Zero, of tests: some port that is free now.
+fn free_port(turn: &TurnConfig) -> Result<u16, Error> {
+    if turn.port != 0 {
+        return Ok(turn.port);
+    }
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+    port.map(|address| address.port()).map_err(|error| Error::SetUp { part: "TURN", reason: error.to_string() })
+}
+
+/// The media relay serves wherever the swarm listens.
+fn start_turn(config: &NodeConfig, turn: &TurnConfig, port: u16, local: &[Multiaddr]) -> Result<Turn, Error> {
+    let mut addresses: Vec<IpAddr> = local.iter().filter_map(address::of).filter(|ip| !is_link_local(ip)).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    let alone = addresses.iter().all(IpAddr::is_loopback);
+    let relay = turn::Config {
+        public: config.public_ips.clone(),
+        port,
+        relay_ports: turn.relay_ports.clone(),
+        destinations: Destinations { private: turn.allow_private, loopback: alone },
+        allocations: turn.allocations,
+        allocations_per_person: turn.allocations_per_person,
+        bytes_per_second: turn.kbps_per_person.saturating_mul(1000 / 8),
+        addresses,
+    };
+    Turn::start(relay).map_err(|error| match error {
+        TurnError::Bind { address, source } => {
+            let udp = Multiaddr::empty().with(address.ip().into()).with(Protocol::Udp(address.port()));
+            Error::Listen { address: udp, reason: source.to_string() }
+        }
+        TurnError::Random => Error::SetUp { part: "TURN", reason: error.to_string() },
+    })
+}
+
+fn is_link_local(ip: &IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    }
+}
+
+/// How the outside knows our addresses: under the public ones, where these were given.
+fn known_as(local: &[Multiaddr], public: &[IpAddr]) -> Vec<Multiaddr> {
+    if public.is_empty() {
+        return local.to_vec();
+    }
+    let mut known = Vec::new();
+    for address in local {
+        let Some(ip) = address::of(address) else { continue };
+        for public in public.iter().filter(|public| public.is_ipv4() == ip.is_ipv4()) {
+            let rest = address.iter().skip(1);
+            let address: Multiaddr = std::iter::once(Protocol::from(*public)).chain(rest).collect();
+            if !known.contains(&address) {
+                known.push(address);
+            }
+        }
+    }
+    known
 }
 
 fn build_swarm(config: &NodeConfig, behaviour: Behaviour) -> Result<Swarm<Behaviour>, Error> {
@@ -196,8 +290,11 @@ fn build_swarm(config: &NodeConfig, behaviour: Behaviour) -> Result<Swarm<Behavi
     Ok(swarm)
 }
 
-/// Listens, and gives back where, without `/p2p`.
-async fn listen(swarm: &mut Swarm<Behaviour>, config: &NodeConfig) -> Result<Vec<Multiaddr>, Error> {
+/// Listens, and gives back where, without `/p2p`; and what else happened meanwhile.
+async fn listen(
+    swarm: &mut Swarm<Behaviour>,
+    config: &NodeConfig,
+) -> Result<(Vec<Multiaddr>, Vec<SwarmEvent<BehaviourEvent>>), Error> {
     let failed = |address: &Multiaddr, reason: String| Error::Listen { address: address.clone(), reason };
     let mut wanted: HashMap<ListenerId, &Multiaddr> = HashMap::new();
     for address in &config.listen {
@@ -214,6 +311,7 @@ async fn listen(swarm: &mut Swarm<Behaviour>, config: &NodeConfig) -> Result<Vec
     }
     let mut waiting: HashSet<ListenerId> = wanted.keys().copied().collect();
     let mut addresses = Vec::new();
+    let mut early = Vec::new();
     let deadline = now() + LISTEN_WITHIN;
     while !waiting.is_empty() {
         let Ok(event) = tokio::time::timeout_at(deadline.into(), swarm.select_next_some()).await else { break };
@@ -227,13 +325,13 @@ async fn listen(swarm: &mut Swarm<Behaviour>, config: &NodeConfig) -> Result<Vec
                     return Err(failed(address, error.to_string()));
                 }
             }
-            event => tracing::trace!(?event, "swarm"),
+            event => early.push(event),
         }
     }
     if addresses.is_empty() {
         return Err(Error::SetUp { part: "listening", reason: "no address of this machine can be listened on".into() });
     }
-    Ok(addresses)
+    Ok((addresses, early))
 }
 
 fn is_unspecified_v6(address: &Multiaddr) -> bool {

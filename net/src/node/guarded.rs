@@ -1,0 +1,130 @@
+//! The directory, and the circuit relay that asks it: nobody is connected with whom they hide from.
+//!
+//! The library's relay knows no such rule, and its requests have no public names; but they can be reached through the
+//! types of its handler. A request that is turned away here gets the answer that it gets when the other person is not
+//! there, so that nobody learns from it that they are blocked.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll},
+};
+
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{Endpoint, transport::PortUse},
+    relay,
+    swarm::{
+        ConnectionDenied, ConnectionHandler, ConnectionHandlerSelect, ConnectionId, FromSwarm, NetworkBehaviour,
+        NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, derive_prelude::Either,
+    },
+};
+
+use super::directory_server::{self, TurnWanted};
+
+/// `NO_RESERVATION` of the circuit relay protocol, version 2.
+const NO_RESERVATION: i32 = 204;
+
+/// What comes of both.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    TurnWanted(TurnWanted),
+    Relay(relay::Event),
+}
+
+/// The left one of two types.
+trait Left {
+    type Type;
+}
+
+impl<L, R> Left for Either<L, R> {
+    type Type = L;
+}
+
+type Asked = <THandlerOutEvent<relay::Behaviour> as Left>::Type;
+type Answer = <THandlerInEvent<relay::Behaviour> as Left>::Type;
+
+/// See the module.
+pub(super) struct Behaviour {
+    pub(super) directory: directory_server::Behaviour,
+    relay: relay::Behaviour,
+    turned_away: VecDeque<ToSwarm<Outcome, THandlerInEvent<Self>>>,
+}
+
+impl Behaviour {
+    pub(super) fn new(directory: directory_server::Behaviour, relay: relay::Behaviour) -> Self {
+        Self { directory, relay, turned_away: VecDeque::new() }
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = ConnectionHandlerSelect<THandler<directory_server::Behaviour>, THandler<relay::Behaviour>>;
+    type ToSwarm = Outcome;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        local: &Multiaddr,
+        remote: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        let directory = self.directory.handle_established_inbound_connection(connection, peer, local, remote)?;
+        let relay = self.relay.handle_established_inbound_connection(connection, peer, local, remote)?;
+        Ok(directory.select(relay))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        connection: ConnectionId,
+        peer: PeerId,
+        remote: &Multiaddr,
+        role: Endpoint,
+        port: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        let directory = self.directory.handle_established_outbound_connection(connection, peer, remote, role, port)?;
+        let relay = self.relay.handle_established_outbound_connection(connection, peer, remote, role, port)?;
+        Ok(directory.select(relay))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        self.directory.on_swarm_event(event);
+        self.relay.on_swarm_event(event);
+    }
+
+    fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, event: THandlerOutEvent<Self>) {
+        match event {
+            Either::Left(event) => self.directory.on_connection_handler_event(peer, connection, event),
+            Either::Right(Either::Left(Asked::CircuitReqReceived { inbound_circuit_req, endpoint })) => {
+                let hidden = self.directory.registry().is_hidden_from(inbound_circuit_req.dst(), peer);
+                match NO_RESERVATION.try_into() {
+                    Ok(status) if hidden => self.turned_away.push_back(ToSwarm::NotifyHandler {
+                        peer_id: peer,
+                        handler: NotifyHandler::One(connection),
+                        event: Either::Right(Either::Left(Answer::DenyCircuitReq {
+                            circuit_id: None,
+                            inbound_circuit_req,
+                            status,
+                        })),
+                    }),
+                    _ => {
+                        let event = Either::Left(Asked::CircuitReqReceived { inbound_circuit_req, endpoint });
+                        self.relay.on_connection_handler_event(peer, connection, event);
+                    }
+                }
+            }
+            Either::Right(event) => self.relay.on_connection_handler_event(peer, connection, event),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        if let Some(event) = self.turned_away.pop_front() {
+            return Poll::Ready(event);
+        }
+        if let Poll::Ready(event) = self.directory.poll(cx) {
+            return Poll::Ready(event.map_out(Outcome::TurnWanted).map_in(Either::Left));
+        }
+        if let Poll::Ready(event) = self.relay.poll(cx) {
+            return Poll::Ready(event.map_out(Outcome::Relay).map_in(Either::Right));
+        }
+        Poll::Pending
+    }
+}
