@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use parlor_net::{
     CallId, Circle, Config, Event, EventReceiver, Found, Handle, Keypair, Multiaddr, NodeLink, OfflineReason, PeerId,
     Person, Profile, Room, Status, Via,
-    node::{self, NodeConfig, NodeHandle},
+    node::{self, NodeConfig, NodeHandle, TurnConfig},
     signalling::{Body, ByeReason, CallKind},
 };
 use tokio::{
     io::copy_bidirectional,
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpStream, UdpSocket},
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
@@ -31,6 +31,7 @@ async fn start_node_at(keypair: Keypair, address: Multiaddr) -> NodeHandle {
     let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).with_test_writer().try_init();
     let mut config = NodeConfig::new(keypair);
     config.listen = vec![address];
+    config.turn = None;
     node::spawn(config).await.unwrap()
 }
 
@@ -431,4 +432,60 @@ async fn from_the_start_to_the_list_of_another_takes_a_moment() {
     bob.online(ann.peer).await;
     assert!(seen < Duration::from_secs(2), "{seen:?}");
     tracing::info!(?seen, sees = ?start.elapsed(), "from the start");
+}
+
+/// A STUN binding request (RFC 8489, section 5) with this transaction id, and the address in the answer to it.
+async fn reflexive_port(socket: &UdpSocket, server: &str, id: u8) -> u16 {
+    let mut request = vec![0x00, 0x01, 0x00, 0x00, 0x21, 0x12, 0xa4, 0x42];
+    request.extend([id; 12]);
+    let mut answer = [0; 600];
+    let ask = async {
+        loop {
+            socket.send_to(&request, server).await.unwrap();
+            if let Ok(Ok((length, _))) = timeout(Duration::from_secs(1), socket.recv_from(&mut answer)).await {
+                return length;
+            }
+        }
+    };
+    let length = timeout(SOON, ask).await.expect("an answer");
+    assert_eq!((answer[0], answer[1], &answer[8..20]), (0x01, 0x01, &[id; 12][..]));
+    let xor_mapped = (20..length - 8).find(|at| answer[*at..*at + 2] == [0x00, 0x20]).unwrap();
+    u16::from_be_bytes([answer[xor_mapped + 6], answer[xor_mapped + 7]]) ^ 0x2112
+}
+
+#[tokio::test]
+async fn a_node_offers_turn_over_udp_and_over_a_stream_and_each_local_source_has_its_own() {
+    let mut config = NodeConfig::new(Keypair::generate_ed25519());
+    config.listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
+    config.turn = Some(TurnConfig { port: 0, ..TurnConfig::default() });
+    let node = node::spawn(config).await.unwrap();
+    let mut ann = Net::start("Ann", on(&[&node]));
+    let servers = ann.next(|event| match event {
+        Event::IceServers(servers) if servers.iter().any(|server| server.url.starts_with("turn:127.0.0.1")) => {
+            Some(servers.clone())
+        }
+        _ => None,
+    });
+    // The node itself is on 127.0.0.1, too: the shim is the last.
+    let first = servers.await;
+    let servers = if first.len() >= 3 {
+        first
+    } else {
+        ann.next(|event| match event {
+            Event::IceServers(servers) if servers.len() >= 3 => Some(servers.clone()),
+            _ => None,
+        })
+        .await
+    };
+    let urls: Vec<&str> = servers.iter().map(|server| server.url.as_str()).collect();
+    assert!(urls[0].starts_with("stun:127.0.0.1:"), "{urls:?}");
+    let host = |url: &str| url.trim_start_matches("turn:").trim_end_matches("?transport=udp").to_owned();
+    let (direct, shim) = (host(urls[urls.len() - 2]), host(urls[urls.len() - 1]));
+    assert_ne!(direct, shim);
+    let sockets = [UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap()];
+    assert_eq!(reflexive_port(&sockets[0], &direct, 1).await, sockets[0].local_addr().unwrap().port());
+    // Through the stream the node sees some other address; to each source comes the answer to its own question.
+    for (i, socket) in sockets.iter().enumerate() {
+        reflexive_port(socket, &shim, 10 + i as u8).await;
+    }
 }
