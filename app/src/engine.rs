@@ -365,14 +365,7 @@ impl Engine {
             }
             Event::Signal { peer, call, body } => self.machine.handle(now(), Input::Signal { peer, call, body }),
             Event::Node(state) => self.on_node(state),
-            Event::IceServers(servers) => {
-                let server = |parlor_net::IceServer { url, username, password }| parlor_media::IceServer {
-                    url,
-                    username,
-                    password,
-                };
-                self.ice_servers = servers.into_iter().map(server).collect();
-            }
+            Event::IceServers(servers) => self.on_ice_servers(servers),
             Event::NetworkChanged => self.machine.handle(now(), Input::NetworkChanged),
             Event::SignalFailed { peer, call, error } => {
                 info!(%peer, %call, error, "signalling failed");

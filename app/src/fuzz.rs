@@ -15,9 +15,12 @@ fn fuzz_links() {
         format!("parlor:{PEER}?addr=/ip4/192.0.2.7/tcp/4711&addr=/ip6/2001:db8::1/udp/1/quic-v1&later=1"),
         format!("parlor:{PEER}?addr=/dns4/node.example/tcp/443/wss/p2p/{PEER}/p2p-circuit"),
         "parlor:Qm?addr=%2Fip4".to_owned(),
+        format!("parlor:{PEER}?name=Li%20Wei&node=/ip4/192.0.2.7/tcp/4001/p2p/{PEER}"),
+        format!("parlor:node?addr=/ip4/192.0.2.7/tcp/4001/p2p/{PEER}"),
+        format!("parlor:room?name=Chess&secret=e4%20e5&node=/ip4/192.0.2.7/tcp/4001/p2p/{PEER}"),
     ];
     fuzz(&samples, |bytes| match String::from_utf8_lossy(bytes).parse::<Link>() {
-        Ok(link) => assert!(link.addresses.len() <= 8),
+        Ok(link) => assert_eq!(link.to_string().parse(), Ok(link)),
         Err(error) => assert!(!error.to_string().is_empty()),
     });
 }

@@ -1,6 +1,6 @@
 //! What lies beyond the LAN: nodes, rooms, the relays that nodes offer, and who may learn our address.
 
-use parlor_media::{Ice, IcePolicy};
+use parlor_media::{Ice, IcePolicy, IceServer};
 use parlor_net::{Circle, Multiaddr, NodeLink, NodeState, PeerId, Room, Via};
 use tracing::info;
 
@@ -66,6 +66,17 @@ impl Engine {
         if before.is_none_or(|before| is_news(&before, &link)) {
             info!(%node, ?link, "node");
             self.notify(Notice::Node { node, link });
+        }
+    }
+
+    /// Calls from now on use these; a running one when it looks for new paths.
+    pub(super) fn on_ice_servers(&mut self, servers: Vec<parlor_net::IceServer>) {
+        self.ice_servers = servers
+            .into_iter()
+            .map(|parlor_net::IceServer { url, username, password }| IceServer { url, username, password })
+            .collect();
+        if let Some(call) = self.machine.state().call() {
+            self.media.renew_ice(call.id, self.ice_with(call.peer));
         }
     }
 

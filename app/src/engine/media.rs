@@ -1,6 +1,6 @@
 use std::future::pending;
 
-use parlor_media::{Session, SessionConfig, SessionEvent, SessionEvents, Stats, VideoSource};
+use parlor_media::{Ice, Session, SessionConfig, SessionEvent, SessionEvents, Stats, VideoSource};
 use parlor_net::{
     CallId, Via,
     signalling::{Body, CallKind},
@@ -41,6 +41,13 @@ impl ActiveMedia {
     fn privacy_of(&mut self, call: CallId) -> Option<&mut CandidatePrivacy> {
         let is_open = self.session.as_ref().is_some_and(|(id, ..)| *id == call);
         is_open.then_some(&mut self.privacy)
+    }
+
+    /// Newer servers and credentials for this call.
+    pub(super) fn renew_ice(&self, call: CallId, ice: Ice) {
+        if let Some(session) = self.of(call) {
+            session.set_ice(ice);
+        }
     }
 
     fn of(&self, call: CallId) -> Option<&Session> {
