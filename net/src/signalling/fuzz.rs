@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::{
     MAX_MESSAGE_BYTES,
-    calls::{Calls, Effect, StreamEnd, StreamId},
+    calls::{Calls, Effect, Path, StreamEnd, StreamId},
     envelope::Envelope,
 };
 use crate::{
@@ -58,7 +58,8 @@ fn fuzz_conversations() {
     let mut calls = Calls::new(now);
     let (peer, mut random) = (PeerId::random(), Random(7));
     let connections = [1, 2].map(ConnectionId::new_unchecked);
-    connections.iter().for_each(|connection| calls.connected(peer, *connection));
+    let paths = [Path::Direct, Path::Relayed];
+    connections.iter().zip(paths).for_each(|(connection, path)| calls.connected(peer, *connection, path));
     fuzz(&samples(), |bytes| {
         now += Duration::from_millis(random.below(200) as u64);
         let stream = StreamId { connection: connections[random.below(2)], number: 2 * random.below(6) as u64 + 1 };
@@ -67,7 +68,7 @@ fn fuzz_conversations() {
             1 => calls.stream_ended(peer, stream, StreamEnd::Closed),
             2 => calls.handle_timeout(now),
             3 => calls.disconnected(peer, stream.connection),
-            4 => calls.connected(peer, stream.connection),
+            4 => calls.connected(peer, stream.connection, paths[random.below(2)]),
             _ => calls.received(now, peer, stream, bytes),
         }
         let mut effects = 0;
