@@ -24,10 +24,11 @@ mod lan;
 mod peer;
 mod sandbox;
 mod sound_card;
+pub mod turn;
 pub mod usage;
 mod window;
 
-pub use binary::{example, parlor};
+pub use binary::{example, parlor, parlor_node};
 pub use lan::{Host, Impairment, Lan, Wire};
 pub use peer::{Event, Peer, Starting};
 pub use sandbox::{in_lab, in_lab_command};
