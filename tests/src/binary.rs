@@ -20,6 +20,12 @@ pub fn parlor() -> &'static Path {
     BINARY_FILE.get_or_init(|| env::var_os(BINARY).map_or_else(built, PathBuf::from))
 }
 
+/// The `parlor-node` binary of the profile that the caller was built with.
+#[must_use]
+pub fn parlor_node() -> PathBuf {
+    output_dir().join("parlor-node")
+}
+
 /// An example of one of the crates, which cargo builds along with the tests.
 #[must_use]
 pub fn example(name: &str) -> PathBuf {

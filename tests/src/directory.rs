@@ -245,10 +245,13 @@ impl Client {
         tokio::time::timeout(SOON, find).await.with_context(|| format!("no {event}"))?
     }
 
-    /// What has come already.
-    pub async fn poll(&mut self) -> Option<Value> {
+    /// What has come already, if anything.
+    ///
+    /// # Errors
+    /// When the stream has ended.
+    pub async fn poll(&mut self) -> Result<Option<Value>> {
         let mut next = Box::pin(self.next());
-        poll_immediate(Pin::new(&mut next)).await.and_then(Result::ok)
+        poll_immediate(Pin::new(&mut next)).await.transpose()
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Home {
     /// The router. Its outer interface is `eth0`.
     pub router: Host,
     address: String,
+    gateway: String,
+    number: usize,
 }
 
 impl Internet {
@@ -83,7 +85,15 @@ impl Home {
         let mut host = Host::new(&format!("{letter}1"));
         host.plug_into(&inside, Some(&format!("10.77.{number}.11/24")));
         ip(&["-n", host.name(), "route", "add", "default", "via", &gateway]);
-        Self { host, router, address }
+        Self { host, router, address, gateway, number }
+    }
+
+    /// The host gets another address from its router, .99 instead of .11, as after a change of network.
+    pub fn replace_address(&self) {
+        let address = |last: u8| format!("10.77.{}.{last}/24", self.number);
+        ip(&["-n", self.host.name(), "addr", "del", &address(11), "dev", "eth0"]);
+        ip(&["-n", self.host.name(), "addr", "add", &address(99), "brd", "+", "dev", "eth0"]);
+        ip(&["-n", self.host.name(), "route", "replace", "default", "via", &self.gateway]);
     }
 
     /// The router's public address.

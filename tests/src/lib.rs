@@ -26,10 +26,11 @@ mod peer;
 mod rendezvous;
 mod sandbox;
 mod sound_card;
+pub mod turn;
 pub mod usage;
 mod window;
 
-pub use binary::{example, parlor};
+pub use binary::{example, parlor, parlor_node};
 pub use internet::{Home, Internet, Nat};
 pub use lan::{Host, Impairment, Lan, Wire};
 pub use peer::{Event, Peer, Starting};

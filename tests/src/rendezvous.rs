@@ -26,7 +26,7 @@ impl Rendezvous {
     #[must_use]
     pub fn start(host: &Host, ip: &str) -> Self {
         let data_dir = tempfile::Builder::new().prefix("parlor-node-").tempdir().expect("a temporary directory");
-        let mut command: Command = host.command(binary::helper("parlor-node"));
+        let mut command: Command = host.command(binary::parlor_node());
         command.arg("--data-dir").arg(data_dir.path()).args(["--json", "--allow-private", "--public-ip", ip]);
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the node starts");
         let mut ready = String::new();

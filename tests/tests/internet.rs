@@ -38,6 +38,13 @@ fn hang_up(caller: &mut Peer, callee: &mut Peer) {
     }
 }
 
+/// Two seconds more of pictures are shown.
+fn goes_on(side: &mut Peer) {
+    let shown = |event: &Event| event["video_recv"]["shown"].as_u64().unwrap_or_default();
+    let before = side.so_far("stats").last().map(shown).unwrap_or_default();
+    side.expect_where("stats", SOON, |event| shown(event) > before + 60);
+}
+
 /// Ann's and Bob's homes, a call between them, and the path that it took.
 fn path_between(ann: Nat, bob: Nat) -> String {
     let internet = Internet::new(&[ann, bob]);
@@ -89,10 +96,37 @@ fn a_call_goes_on_when_the_node_dies() {
         node.crash();
         ann.expect_where("node", SOON, |event| event["state"] != "online");
         for side in [&mut ann, &mut bob] {
-            let shown = |event: &Event| event["video_recv"]["frames_shown"].as_u64().unwrap_or_default();
-            side.so_far("stats");
-            let before = side.so_far("stats").last().map(shown).unwrap_or_default();
-            side.expect_where("stats", SOON, |event| shown(event) > before + 60);
+            goes_on(side);
+            assert_eq!(side.so_far("ended"), Vec::<Event>::new(), "{}", side.name());
+        }
+    });
+}
+
+#[test]
+fn who_hides_their_address_is_reached_through_the_relay_alone() {
+    in_lab(|| {
+        let internet = Internet::new(&[Nat::Cone, Nat::Cone]);
+        let node = Rendezvous::start(internet.public(), Internet::PUBLIC_ADDRESS);
+        let mut ann = at_home("Ann", &internet.homes()[0], &node, &["--relay", "only"]);
+        let mut bob = at_home("Bob", &internet.homes()[1], &node, &[]);
+        sees(&mut ann, &bob);
+        let [of_ann, of_bob] = talk(&mut ann, &mut bob);
+        assert_eq!((of_ann["path"].as_str(), of_bob["path"].as_str()), (Some("relayed"), Some("relayed")));
+    });
+}
+
+#[test]
+fn a_call_goes_on_when_an_address_is_replaced() {
+    in_lab(|| {
+        let internet = Internet::new(&[Nat::Cone, Nat::Cone]);
+        let node = Rendezvous::start(internet.public(), Internet::PUBLIC_ADDRESS);
+        let mut ann = at_home("Ann", &internet.homes()[0], &node, &["--stats-every", "1"]);
+        let mut bob = at_home("Bob", &internet.homes()[1], &node, &["--stats-every", "1"]);
+        sees(&mut ann, &bob);
+        talk(&mut ann, &mut bob);
+        internet.homes()[0].replace_address();
+        for side in [&mut ann, &mut bob] {
+            goes_on(side);
             assert_eq!(side.so_far("ended"), Vec::<Event>::new(), "{}", side.name());
         }
     });

@@ -36,6 +36,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long listening may take to begin.
 const LISTEN_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long after one address the next may come.
+const FURTHER_ADDRESSES_WITHIN: Duration = Duration::from_millis(100);
+
 /// How long farewells may take.
 const FAREWELL: Duration = Duration::from_millis(800);
 
@@ -306,15 +309,17 @@ async fn listen(
             Err(error) if is_unspecified_v6(address) => {
                 tracing::info!(%address, %error, "this machine can't listen here");
             }
-            Err(error) => return Err(failed(address, error.to_string())),
+            Err(error) => return Err(failed(address, root_cause(&error))),
         }
     }
     let mut waiting: HashSet<ListenerId> = wanted.keys().copied().collect();
     let mut addresses = Vec::new();
     let mut early = Vec::new();
     let deadline = now() + LISTEN_WITHIN;
-    while !waiting.is_empty() {
-        let Ok(event) = tokio::time::timeout_at(deadline.into(), swarm.select_next_some()).await else { break };
+    loop {
+        // A wildcard stands for several addresses, which come together.
+        let until = if waiting.is_empty() { now() + FURTHER_ADDRESSES_WITHIN } else { deadline };
+        let Ok(event) = tokio::time::timeout_at(until.into(), swarm.select_next_some()).await else { break };
         match event {
             SwarmEvent::NewListenAddr { listener_id, address } => {
                 waiting.remove(&listener_id);
@@ -322,7 +327,7 @@ async fn listen(
             }
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 if let (Some(address), Err(error)) = (wanted.get(&listener_id), reason) {
-                    return Err(failed(address, error.to_string()));
+                    return Err(failed(address, root_cause(&error)));
                 }
             }
             event => early.push(event),
@@ -332,6 +337,15 @@ async fn listen(
         return Err(Error::SetUp { part: "listening", reason: "no address of this machine can be listened on".into() });
     }
     Ok((addresses, early))
+}
+
+/// Libraries wrap what the system says.
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 fn is_unspecified_v6(address: &Multiaddr) -> bool {

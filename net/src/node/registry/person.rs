@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use libp2p::PeerId;
 
-use super::{ClientId, PlaceId};
+use super::{ClientId, PlaceId, ScopeId};
 use crate::token_bucket::TokenBucket;
 
 /// How often somebody may change their card, at once and per second in the long run.
@@ -71,6 +71,14 @@ impl Session {
 
     pub(super) fn hides_from(&self, viewer: Ix) -> bool {
         self.hidden.binary_search(&viewer).is_ok()
+    }
+
+    /// Whether their stream is to be told about this. What another stream has asked for does not count.
+    pub(super) fn has_asked_for(&self, scope: ScopeId) -> bool {
+        match scope {
+            ScopeId::Watched => true,
+            ScopeId::Place(place) => self.memberships.iter().any(|m| m.place == place && !m.stale),
+        }
     }
 
     pub(super) fn membership_mut(&mut self, place: PlaceId) -> Option<&mut Membership> {

@@ -54,7 +54,8 @@ impl Registry {
     }
 
     pub(super) fn mark(&mut self, viewer: Ix, scope: ScopeId, whom: Ix, reason: GoneReason) {
-        let Some(Link::Online(id)) = self.people.session(viewer).map(|session| session.link) else { return };
+        let Some(session) = self.people.session(viewer).filter(|session| session.has_asked_for(scope)) else { return };
+        let Link::Online(id) = session.link else { return };
         let peer = self.people.peer(whom);
         if let Some(client) = self.clients.get_mut(&id)
             && client.outbox.mark(scope, peer, reason)
@@ -99,7 +100,7 @@ impl Registry {
         (!frames.is_empty()).then_some(frames)
     }
 
-    pub(super) fn compose(&self, viewer: Option<Ix>, outbox: &mut Outbox) -> Vec<Vec<u8>> {
+    fn compose(&self, viewer: Option<Ix>, outbox: &mut Outbox) -> Vec<Vec<u8>> {
         let mut batch = outbox.words();
         let Some(viewer) = viewer else { return batch.finish() };
         while batch.len() < BATCH_BYTES
@@ -136,19 +137,17 @@ impl Registry {
         batch.finish()
     }
 
-    /// The scope in the words of the wire, if the viewer is told about it.
-    pub(super) fn scope_of(&self, viewer: Ix, scope: ScopeId) -> Option<Scope> {
+    /// The scope in the words of the wire, if the viewer has asked to be told about it.
+    fn scope_of(&self, viewer: Ix, scope: ScopeId) -> Option<Scope> {
+        self.people.session(viewer).filter(|session| session.has_asked_for(scope))?;
         match scope {
             ScopeId::Watched => Some(Scope::Watched),
-            ScopeId::Place(place) => {
-                let all = self.members.get(&place)?;
-                all.members.contains_key(&viewer).then(|| Scope::Place(all.place.clone()))
-            }
+            ScopeId::Place(place) => self.members.get(&place).map(|all| Scope::Place(all.place.clone())),
         }
     }
 
     /// What a viewer sees of somebody, if anything.
-    pub(super) fn seen(&self, viewer: Ix, scope: ScopeId, ix: Ix) -> Option<&Arc<[u8]>> {
+    fn seen(&self, viewer: Ix, scope: ScopeId, ix: Ix) -> Option<&Arc<[u8]>> {
         let session = self.people.session(ix).filter(|session| !session.hides_from(viewer))?;
         match scope {
             ScopeId::Watched => self.people.watchers(ix).binary_search(&viewer).is_ok().then_some(&session.entry),
@@ -159,12 +158,7 @@ impl Registry {
     }
 
     /// Whom a viewer sees, in the order of their numbers, from after a number on.
-    pub(super) fn seen_after(
-        &self,
-        viewer: Ix,
-        scope: ScopeId,
-        after: Option<Ix>,
-    ) -> impl Iterator<Item = (Ix, &Arc<[u8]>)> {
+    fn seen_after(&self, viewer: Ix, scope: ScopeId, after: Option<Ix>) -> impl Iterator<Item = (Ix, &Arc<[u8]>)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let (watched, place) = match scope {
             ScopeId::Watched => {

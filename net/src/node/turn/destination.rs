@@ -19,6 +19,12 @@ impl Destinations {
         }
     }
 
+    /// Whether programs on the node's own machine are reached: under an address that the machine has in a private
+    /// network, if those are allowed, since whoever runs the node may sit at it; never under a public one.
+    pub(super) fn allow_own(self, ip: IpAddr) -> bool {
+        self.allow(ip) && !Self { private: false, loopback: false }.allow(ip)
+    }
+
     fn allow_v4(self, ip: Ipv4Addr) -> bool {
         let [a, b, ..] = ip.octets();
         if ip.is_loopback() {
@@ -92,6 +98,8 @@ mod tests {
             let ip: IpAddr = ip.parse().unwrap();
             let allowed = [public, lab, alone].map(|destinations| destinations.allow(ip));
             assert_eq!(allowed, [in_public, in_lab, in_alone], "{ip}");
+            let own = [public, lab, alone].map(|destinations| destinations.allow_own(ip));
+            assert_eq!(own, [false, in_lab && !in_public, in_alone && !in_public], "{ip}");
         }
     }
 }

@@ -280,11 +280,13 @@ impl Server {
             return;
         }
         if self.terms.own.contains(&peer.ip()) {
-            // Both people are relayed here: what the one sends does not leave the node, and reaches nothing else on it.
+            // Both people are relayed here: what the one sends to the other does not leave the node.
             if let Some(&other) = self.relayed.get(&peer) {
-                self.from_peer(now, other, relayed, data);
+                return self.from_peer(now, other, relayed, data);
             }
-            return;
+            if !self.terms.destinations.allow_own(peer.ip()) {
+                return;
+            }
         }
         self.tally.relayed_bytes += data.len() as u64;
         self.tally.relayed_packets += 1;
