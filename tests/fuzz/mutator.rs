@@ -53,7 +53,6 @@ impl Drop for TellOnPanic<'_> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "libtest shows it with the failure")]
 fn say(text: &str) {
     println!("{text}");
 }

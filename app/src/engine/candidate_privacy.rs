@@ -184,8 +184,8 @@ fn is_global_v6(ip: Ipv6Addr) -> bool {
         return is_global_v4(ip);
     }
     let site_local = ip.segments()[0] & 0xFFC0 == 0xFEC0;
-    !(ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback() || ip.is_unspecified())
-        && !(ip.is_multicast() || site_local)
+    let local = ip.is_unique_local() || ip.is_unicast_link_local() || ip.is_loopback();
+    !(local || ip.is_unspecified() || ip.is_multicast() || site_local)
 }
 
 #[cfg(test)]

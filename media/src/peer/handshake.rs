@@ -255,7 +255,7 @@ mod tests {
         let hello = handshake(0, 0, CLIENT_HELLO);
         test.send(0, &hello);
         assert!(test.due(59).is_empty());
-        assert_eq!(test.due(60), [hello.clone()]);
+        assert_eq!(test.due(60), std::slice::from_ref(&hello));
         assert!(test.due(179).is_empty());
         assert_eq!(test.due(180), [hello]);
         let (mut repeats, mut last) = (2, test.at(180));

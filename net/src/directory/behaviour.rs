@@ -240,10 +240,10 @@ impl NetworkBehaviour for Behaviour {
                 let reason = closed.cause.map_or_else(|| "it closed the connection".to_owned(), ToString::to_string);
                 self.client.disconnected(now(), closed.peer_id, closed.connection_id, shortened(reason));
             }
-            FromSwarm::DialFailure(DialFailure { peer_id: Some(peer), error, connection_id }) => {
-                if self.dials.get(&peer) == Some(&connection_id) {
-                    self.client.dial_failed(now(), peer, reason(error));
-                }
+            FromSwarm::DialFailure(DialFailure { peer_id: Some(peer), error, connection_id })
+                if self.dials.get(&peer) == Some(&connection_id) =>
+            {
+                self.client.dial_failed(now(), peer, reason(error));
             }
             FromSwarm::ListenerError(failed) => self.listener_ended(failed.listener_id, &failed.err),
             FromSwarm::ListenerClosed(closed) => self.listener_ended(closed.listener_id, &closed.reason),

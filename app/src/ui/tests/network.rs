@@ -50,7 +50,7 @@ fn a_node_is_added_by_address_or_link_and_a_wrong_one_explained() {
             let text = harness.state().text();
             type_into(&mut harness, &text.network.node_field, &typed);
             harness.get_by_label(&text.network.node_add).click();
-            assert_eq!(new_settings(&mut harness).nodes, [address.clone()]);
+            assert_eq!(new_settings(&mut harness).nodes, std::slice::from_ref(&address));
         }
         let mut harness = settings(snapshot(language));
         let text = harness.state().text();
@@ -110,7 +110,7 @@ fn a_room_is_joined_its_link_copied_and_left() {
         type_into(&mut harness, &text.network.room_name, "Chess");
         type_into(&mut harness, &text.network.room_secret, "e4 e5");
         harness.get_by_label(&text.network.room_join).click();
-        assert_eq!(new_settings(&mut harness).rooms, [key.clone()]);
+        assert_eq!(new_settings(&mut harness).rooms, std::slice::from_ref(&key));
 
         let mut in_room = snapshot(language);
         in_room.settings.rooms.push(key.clone());

@@ -443,8 +443,8 @@ proptest! {
         for act in acts {
             node.pass(STEP);
             // Nobody falls silent: that is another test's.
-            for person in 0..PEOPLE {
-                if wishes[person].is_some() && let Some(reader) = node.newest[person] {
+            for (person, wish) in wishes.iter().enumerate() {
+                if wish.is_some() && let Some(reader) = node.newest[person] {
                     node.registry.clients.get_mut(&node.readers[reader].id).unwrap().heard = node.now;
                 }
             }
@@ -526,8 +526,8 @@ proptest! {
             }
         }
         // All gone, nothing is left.
-        for who in 0..PEOPLE {
-            if wishes[who].is_some() && let Some(reader) = node.newest[who] {
+        for (who, wish) in wishes.iter().enumerate() {
+            if wish.is_some() && let Some(reader) = node.newest[who] {
                 node.ask(reader, Request::Bye {});
             }
         }

@@ -244,7 +244,7 @@ impl Task {
         for _ in 0..BATCH {
             match client.try_recv_from(&mut self.buffer[..]) {
                 Ok((n, remote)) => {
-                    self.server.from_client(now, unix_s, Path::Udp { socket, remote }, &self.buffer[..n]);
+                    self.server.client_sent(now, unix_s, Path::Udp { socket, remote }, &self.buffer[..n]);
                     self.carry_out();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -264,7 +264,7 @@ impl Task {
         for _ in 0..BATCH {
             match socket.try_recv_from(&mut self.buffer[..]) {
                 Ok((n, peer)) => {
-                    self.server.from_peer(now, relay, peer, &self.buffer[..n]);
+                    self.server.peer_sent(now, relay, peer, &self.buffer[..n]);
                     self.carry_out();
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
@@ -280,7 +280,7 @@ impl Task {
                 self.streams.insert(stream, outbound);
             }
             Inbound::Datagram { stream, datagram } => {
-                self.server.from_client(now(), unix_s(), Path::Stream(stream), &datagram);
+                self.server.client_sent(now(), unix_s(), Path::Stream(stream), &datagram);
             }
             Inbound::Closed { stream } => {
                 self.streams.remove(&stream);

@@ -143,7 +143,7 @@ impl Server {
     }
 
     /// A datagram of a client. `unix_s` is the time of day, in seconds.
-    pub(super) fn from_client(&mut self, now: Instant, unix_s: u64, path: Path, datagram: &[u8]) {
+    pub(super) fn client_sent(&mut self, now: Instant, unix_s: u64, path: Path, datagram: &[u8]) {
         // RFC 8656, section 12.4: channel data begins with the bits 01.
         if datagram.first().is_some_and(|byte| byte & 0xc0 == 0x40) {
             return self.channel_data(now, path, datagram);
@@ -162,7 +162,7 @@ impl Server {
     }
 
     /// A datagram that came to a relay socket.
-    pub(super) fn from_peer(&mut self, now: Instant, relay: RelayId, peer: SocketAddr, data: &[u8]) {
+    pub(super) fn peer_sent(&mut self, now: Instant, relay: RelayId, peer: SocketAddr, data: &[u8]) {
         if data.len() > MAX_DATAGRAM_BYTES {
             return;
         }
@@ -255,7 +255,7 @@ impl Server {
         let Some(&relay) = self.paths.get(&path) else { return };
         let Some(allocation) = self.allocations.get(&relay) else { return };
         let Some(peer) = allocation.peer_of(now, u16::from_be_bytes([n0, n1])) else { return };
-        self.to_peer(now, relay, peer, data);
+        self.relay_to(now, relay, peer, data);
     }
 
     /// RFC 8656, section 11.2.
@@ -265,11 +265,11 @@ impl Server {
         let peer = message.get(attribute::XOR_PEER_ADDRESS).and_then(|value| message.address(value));
         let (Some(peer), Some(data)) = (peer, message.get(attribute::DATA)) else { return };
         if allocation.permits(now, peer.ip()) {
-            self.to_peer(now, relay, peer, data);
+            self.relay_to(now, relay, peer, data);
         }
     }
 
-    fn to_peer(&mut self, now: Instant, relay: RelayId, peer: SocketAddr, data: &[u8]) {
+    fn relay_to(&mut self, now: Instant, relay: RelayId, peer: SocketAddr, data: &[u8]) {
         let Some(allocation) = self.allocations.get(&relay) else { return };
         let State::Open { relayed, .. } = allocation.state else { return };
         if peer.is_ipv4() != relayed.is_ipv4() || peer.port() == 0 {
@@ -282,7 +282,7 @@ impl Server {
         if self.terms.own.contains(&peer.ip()) {
             // Both people are relayed here: what the one sends to the other does not leave the node.
             if let Some(&other) = self.relayed.get(&peer) {
-                return self.from_peer(now, other, relayed, data);
+                return self.peer_sent(now, other, relayed, data);
             }
             if !self.terms.destinations.allow_own(peer.ip()) {
                 return;

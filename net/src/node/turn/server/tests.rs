@@ -50,7 +50,7 @@ impl Relay {
     }
 
     fn say(&mut self, path: Path, datagram: &[u8]) {
-        self.server.from_client(self.now, self.unix_s, path, datagram);
+        self.server.client_sent(self.now, self.unix_s, path, datagram);
         self.work();
     }
 
@@ -224,7 +224,7 @@ fn data_flows_both_ways_over_a_channel_and_as_indications() {
     let address = relayed(&relay.allocate(CLIENT, &access).unwrap());
     assert_eq!(address.ip(), NODE);
     relay.permit(CLIENT, &access, PEER).unwrap();
-    relay.server.from_peer(relay.now, 0, PEER, b"hello");
+    relay.server.peer_sent(relay.now, 0, PEER, b"hello");
     relay.work();
     let [Effect::ToClient { datagram, .. }] = &relay.take()[..] else { panic!("one datagram") };
     let message = Message::parse(datagram).unwrap();
@@ -233,7 +233,7 @@ fn data_flows_both_ways_over_a_channel_and_as_indications() {
     relay.bind(CLIENT, &access, 0x4001, PEER).unwrap();
     let sent = relay.send(CLIENT, 0x4001, b"there");
     assert_eq!(sent, [Effect::ToPeer { relay: 0, peer: PEER, datagram: b"there".to_vec() }]);
-    relay.server.from_peer(relay.now, 0, PEER, b"back");
+    relay.server.peer_sent(relay.now, 0, PEER, b"back");
     relay.work();
     assert_eq!(relay.take(), [Effect::ToClient { path: CLIENT, datagram: b"\x40\x01\x00\x04back".to_vec() }]);
 }
@@ -243,7 +243,7 @@ fn what_was_not_permitted_or_has_run_out_does_not_pass() {
     let mut relay = Relay::new();
     let access = relay.access();
     relay.allocate(CLIENT, &access).unwrap();
-    relay.server.from_peer(relay.now, 0, PEER, b"unasked");
+    relay.server.peer_sent(relay.now, 0, PEER, b"unasked");
     relay.work();
     assert_eq!(relay.take(), []);
     assert_eq!(relay.send(CLIENT, 0x4001, b"x"), []);
