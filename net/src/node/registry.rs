@@ -293,11 +293,6 @@ impl Registry {
         self.people.session(of).is_some_and(|session| session.hides_from(viewer))
     }
 
-    /// Whether somebody is signed on.
-    pub(super) fn is_online(&self, peer: PeerId) -> bool {
-        self.people.find(peer).is_some_and(|ix| self.people.session(ix).is_some())
-    }
-
     pub(super) fn poll_timeout(&self) -> Instant {
         self.graces.front().map_or(self.sweep_at, |(at, _)| self.sweep_at.min(*at))
     }

@@ -1,6 +1,9 @@
 //! A node that is killed, and comes back to a thousand people.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use libp2p::{Multiaddr, identity::Keypair};
@@ -40,8 +43,8 @@ pub(crate) async fn measure(people: usize) -> Result<Vec<Row>> {
     let ready = now();
     let mut came_ms = Vec::new();
     for _ in 0..people {
-        back.recv().await;
-        came_ms.push(ready.elapsed().as_secs_f64() * 1000.0);
+        let Some(at) = back.recv().await else { break };
+        came_ms.push((at - ready).as_secs_f64() * 1000.0);
     }
     let cpu_s = node.usage().cpu_s;
     let busiest = (0..10_000)
@@ -52,7 +55,7 @@ pub(crate) async fn measure(people: usize) -> Result<Vec<Row>> {
 }
 
 /// Somebody who wants to be online.
-async fn live(n: u64, address: Arc<Multiaddr>, online: mpsc::UnboundedSender<()>) {
+async fn live(n: u64, address: Arc<Multiaddr>, online: mpsc::UnboundedSender<Instant>) {
     let keypair = Keypair::generate_ed25519();
     let mut wait = FIRST_WAIT;
     // Spread, without a generator of random numbers: by the golden ratio.
@@ -64,7 +67,7 @@ async fn live(n: u64, address: Arc<Multiaddr>, online: mpsc::UnboundedSender<()>
             && client.hello("Somebody", 1, seq).await.is_ok()
             && client.expect("welcome").await.is_ok()
         {
-            if online.send(()).is_err() {
+            if online.send(now()).is_err() {
                 return;
             }
             wait = FIRST_WAIT;
