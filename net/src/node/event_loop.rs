@@ -316,15 +316,15 @@ async fn listen(
     let mut waiting: HashSet<ListenerId> = wanted.keys().copied().collect();
     let mut addresses = Vec::new();
     let mut early = Vec::new();
-    let deadline = now() + LISTEN_WITHIN;
-    loop {
-        // A wildcard stands for several addresses, which come together.
-        let until = if waiting.is_empty() { now() + FURTHER_ADDRESSES_WITHIN } else { deadline };
-        let Ok(event) = tokio::time::timeout_at(until.into(), swarm.select_next_some()).await else { break };
+    let mut deadline = now() + LISTEN_WITHIN;
+    while let Ok(event) = tokio::time::timeout_at(deadline.into(), swarm.select_next_some()).await {
         match event {
             SwarmEvent::NewListenAddr { listener_id, address } => {
-                waiting.remove(&listener_id);
                 addresses.push(address);
+                if waiting.remove(&listener_id) && waiting.is_empty() {
+                    // A wildcard stands for several addresses, which come together.
+                    deadline = now() + FURTHER_ADDRESSES_WITHIN;
+                }
             }
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 if let (Some(address), Err(error)) = (wanted.get(&listener_id), reason) {
