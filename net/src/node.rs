@@ -9,6 +9,7 @@ mod directory_server;
 mod event_loop;
 pub mod greeting;
 mod guarded;
+mod lean;
 mod metrics;
 mod options;
 mod registry;

@@ -20,10 +20,11 @@ pub fn parlor() -> &'static Path {
     BINARY_FILE.get_or_init(|| env::var_os(BINARY).map_or_else(built, PathBuf::from))
 }
 
-/// The `parlor-node` binary of the profile that the caller was built with.
+/// The `parlor-node` binary of the profile that the caller was built with, or the one that the environment names: a
+/// benchmark may measure one that was built otherwise.
 #[must_use]
 pub fn parlor_node() -> PathBuf {
-    output_dir().join("parlor-node")
+    env::var_os("PARLOR_NODE").map_or_else(|| output_dir().join("parlor-node"), PathBuf::from)
 }
 
 /// An example of one of the crates, which cargo builds along with the tests.

@@ -10,12 +10,13 @@ use std::{
     time::Instant,
 };
 
+use futures::channel::mpsc;
 use libp2p::{
     Multiaddr, PeerId,
     core::{Endpoint, transport::PortUse},
     swarm::{
-        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, NotifyHandler, THandler,
-        THandlerInEvent, THandlerOutEvent, ToSwarm,
+        ConnectionClosed, ConnectionDenied, ConnectionId, FromSwarm, NetworkBehaviour, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm,
     },
 };
 use tokio::time::Sleep;
@@ -31,15 +32,21 @@ pub(super) struct TurnWanted {
     pub(super) peer: PeerId,
 }
 
-/// See the module. Its queue holds what the swarm has not fetched yet: for each client one batch and one ending.
+/// Where a client is told what.
+struct Stream {
+    number: u32,
+    commands: mpsc::Sender<Command>,
+}
+
+/// See the module. Holds requests for TURN that the swarm has not fetched yet, which are few.
 pub(super) struct Behaviour {
     registry: Registry,
     /// Wakes us at `alarm_at`.
     alarm: Pin<Box<Sleep>>,
     alarm_at: Option<Instant>,
-    queue: VecDeque<ToSwarm<TurnWanted, Command>>,
-    /// The number of the newest stream of each connection that has one.
-    streams: HashMap<ConnectionId, u32>,
+    wanted: VecDeque<TurnWanted>,
+    /// The newest stream of each connection that has one.
+    streams: HashMap<ConnectionId, Stream>,
     waker: Option<Waker>,
 }
 
@@ -50,7 +57,7 @@ impl Behaviour {
             registry,
             alarm: Box::pin(tokio::time::sleep_until(tokio::time::Instant::now())),
             alarm_at: None,
-            queue: VecDeque::new(),
+            wanted: VecDeque::new(),
             streams: HashMap::new(),
             waker: None,
         }
@@ -78,19 +85,18 @@ impl Behaviour {
     }
 
     fn carry_out(&mut self, effect: Effect) {
-        let (client, event) = match effect {
-            Effect::Write { client, frames } => (client, Command::Write { number: client.number, frames }),
-            Effect::Close { client } => (client, Command::Close { number: client.number }),
-            Effect::GrantTurn { client, peer } => {
-                return self.queue.push_back(ToSwarm::GenerateEvent(TurnWanted { client, peer }));
-            }
+        let (client, command) = match effect {
+            Effect::Write { client, frames } => (client, Command::Write { frames }),
+            Effect::Close { client } => (client, Command::Close),
+            Effect::GrantTurn { client, peer } => return self.wanted.push_back(TurnWanted { client, peer }),
         };
-        // The peer is not looked at where a connection is named.
-        self.queue.push_back(ToSwarm::NotifyHandler {
-            peer_id: client.peer,
-            handler: NotifyHandler::One(client.connection),
-            event,
-        });
+        // Otherwise it has ended meanwhile, and the report of that is on its way.
+        if let Some(stream) = self.streams.get_mut(&client.connection)
+            && stream.number == client.number
+            && let Err(error) = stream.commands.try_send(command)
+        {
+            tracing::debug!(%error, "a client is not told");
+        }
     }
 }
 
@@ -121,7 +127,7 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         if let FromSwarm::ConnectionClosed(ConnectionClosed { peer_id: peer, connection_id: connection, .. }) = event
-            && let Some(number) = self.streams.remove(&connection)
+            && let Some(Stream { number, .. }) = self.streams.remove(&connection)
         {
             self.registry.disconnected(now(), ClientId { peer, connection, number });
         }
@@ -130,8 +136,8 @@ impl NetworkBehaviour for Behaviour {
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, report: THandlerOutEvent<Self>) {
         let client = |number| ClientId { peer, connection, number };
         match report {
-            Report::Opened { number, observed } => {
-                self.streams.insert(connection, number);
+            Report::Opened { number, observed, commands } => {
+                self.streams.insert(connection, Stream { number, commands });
                 self.registry.connected(now(), client(number), observed);
             }
             Report::Received { number, request } => self.registry.handle(now(), client(number), request),
@@ -142,8 +148,8 @@ impl NetworkBehaviour for Behaviour {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         loop {
-            if let Some(event) = self.queue.pop_front() {
-                return Poll::Ready(event);
+            if let Some(wanted) = self.wanted.pop_front() {
+                return Poll::Ready(ToSwarm::GenerateEvent(wanted));
             }
             if let Some(effect) = self.registry.poll_effect() {
                 self.carry_out(effect);

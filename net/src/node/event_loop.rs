@@ -18,6 +18,7 @@ use super::{
     behaviour::{Behaviour, BehaviourEvent},
     directory_server::TurnWanted,
     guarded::Outcome,
+    lean::Lean,
     registry::{Registry, Terms},
     turn::{self, Destinations, Turn, TurnError},
 };
@@ -61,7 +62,7 @@ pub(super) enum Command {
 
 /// The node's one task.
 pub(super) struct EventLoop {
-    swarm: Swarm<Behaviour>,
+    swarm: Swarm<Lean<Behaviour>>,
     commands: mpsc::Receiver<Command>,
     stats: watch::Sender<NodeStats>,
     turn: Option<Turn>,
@@ -147,7 +148,7 @@ impl EventLoop {
             Some(turn) => Push::Turn(turn.give_access(wanted.peer)),
             None => Push::Refused { request: "turn".into(), why: Refusal::NotOffered },
         };
-        self.swarm.behaviour_mut().guarded.directory.tell(wanted.client, &answer);
+        self.swarm.behaviour_mut().0.guarded.directory.tell(wanted.client, &answer);
     }
 
     fn on_relay(&mut self, event: &libp2p::relay::Event) {
@@ -160,7 +161,7 @@ impl EventLoop {
     }
 
     fn publish(&mut self) {
-        let registry = self.swarm.behaviour().guarded.directory.registry();
+        let registry = self.swarm.behaviour().0.guarded.directory.registry();
         let (census, tally) = (registry.census(), registry.tally());
         let relayed = self.turn.as_ref().map(Turn::tally).unwrap_or_default();
         self.stats.send_replace(NodeStats {
@@ -187,7 +188,7 @@ impl EventLoop {
 
     /// Tells everybody to go elsewhere, and waits until most have heard it.
     async fn say_farewell(&mut self) {
-        self.swarm.behaviour_mut().guarded.directory.shut_down();
+        self.swarm.behaviour_mut().0.guarded.directory.shut_down();
         let deadline = now() + FAREWELL;
         while self.swarm.network_info().num_peers() > 0 {
             match tokio::time::timeout_at(deadline.into(), self.swarm.select_next_some()).await {
@@ -274,7 +275,7 @@ fn known_as(local: &[Multiaddr], public: &[IpAddr]) -> Vec<Multiaddr> {
     known
 }
 
-fn build_swarm(config: &NodeConfig, behaviour: Behaviour) -> Result<Swarm<Behaviour>, Error> {
+fn build_swarm(config: &NodeConfig, behaviour: Behaviour) -> Result<Swarm<Lean<Behaviour>>, Error> {
     let set_up =
         |part: &'static str| move |error: &dyn std::fmt::Display| Error::SetUp { part, reason: error.to_string() };
     let swarm = SwarmBuilder::with_existing_identity(config.keypair.clone())
@@ -286,7 +287,7 @@ fn build_swarm(config: &NodeConfig, behaviour: Behaviour) -> Result<Swarm<Behavi
             quic.keep_alive_interval = QUIC_KEEP_ALIVE;
             quic
         })
-        .with_behaviour(|_| behaviour)
+        .with_behaviour(|_| Lean(behaviour))
         .map_err(|error| set_up("the swarm")(&error))?
         .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
         .build();
@@ -295,7 +296,7 @@ fn build_swarm(config: &NodeConfig, behaviour: Behaviour) -> Result<Swarm<Behavi
 
 /// Listens, and gives back where, without `/p2p`; and what else happened meanwhile.
 async fn listen(
-    swarm: &mut Swarm<Behaviour>,
+    swarm: &mut Swarm<Lean<Behaviour>>,
     config: &NodeConfig,
 ) -> Result<(Vec<Multiaddr>, Vec<SwarmEvent<BehaviourEvent>>), Error> {
     let failed = |address: &Multiaddr, reason: String| Error::Listen { address: address.clone(), reason };
@@ -315,15 +316,15 @@ async fn listen(
     let mut waiting: HashSet<ListenerId> = wanted.keys().copied().collect();
     let mut addresses = Vec::new();
     let mut early = Vec::new();
-    let deadline = now() + LISTEN_WITHIN;
-    loop {
-        // A wildcard stands for several addresses, which come together.
-        let until = if waiting.is_empty() { now() + FURTHER_ADDRESSES_WITHIN } else { deadline };
-        let Ok(event) = tokio::time::timeout_at(until.into(), swarm.select_next_some()).await else { break };
+    let mut deadline = now() + LISTEN_WITHIN;
+    while let Ok(event) = tokio::time::timeout_at(deadline.into(), swarm.select_next_some()).await {
         match event {
             SwarmEvent::NewListenAddr { listener_id, address } => {
-                waiting.remove(&listener_id);
                 addresses.push(address);
+                if waiting.remove(&listener_id) && waiting.is_empty() {
+                    // A wildcard stands for several addresses, which come together.
+                    deadline = now() + FURTHER_ADDRESSES_WITHIN;
+                }
             }
             SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
                 if let (Some(address), Err(error)) = (wanted.get(&listener_id), reason) {

@@ -2,10 +2,12 @@
 
 use std::{
     collections::VecDeque,
+    convert::Infallible,
     task::{Context, Poll},
     time::Instant,
 };
 
+use futures::{StreamExt, channel::mpsc};
 use libp2p::{
     Multiaddr, Stream, StreamProtocol,
     core::upgrade::{DeniedUpgrade, ReadyUpgrade},
@@ -25,20 +27,36 @@ use crate::{
 const STREAM_BURST: u32 = 5;
 const STREAMS_PER_SECOND: f64 = 0.2;
 
-/// From the behaviour to a connection.
+/// Commands that may wait: what is written at a time, and last words with the end.
+const MAX_COMMANDS: usize = 4;
+
+/// From the behaviour to a stream.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Write { number: u32, frames: Vec<Vec<u8>> },
-    Close { number: u32 },
+    Write { frames: Vec<Vec<u8>> },
+    Close,
 }
 
 /// From a connection to the behaviour.
 #[derive(Debug)]
 pub(crate) enum Report {
-    Opened { number: u32, observed: Multiaddr },
-    Received { number: u32, request: Request },
-    Drained { number: u32 },
-    Ended { number: u32 },
+    /// Commands go through a channel of the stream's own: the swarm looks through all connections for the one that a
+    /// command is meant for, which takes longer than all else when there are ten thousand.
+    Opened {
+        number: u32,
+        observed: Multiaddr,
+        commands: mpsc::Sender<Command>,
+    },
+    Received {
+        number: u32,
+        request: Request,
+    },
+    Drained {
+        number: u32,
+    },
+    Ended {
+        number: u32,
+    },
 }
 
 enum Line {
@@ -46,6 +64,7 @@ enum Line {
     Open {
         number: u32,
         stream: Box<Framed<Stream>>,
+        commands: mpsc::Receiver<Command>,
         /// It has been given something that is not written yet.
         busy: bool,
     },
@@ -82,8 +101,24 @@ impl Handler {
                 }
                 None
             }
-            Line::Open { number, stream, busy } => {
+            Line::Open { number, stream, commands, busy } => {
                 let number = *number;
+                let mut close = false;
+                while let Poll::Ready(Some(command)) = commands.poll_next_unpin(cx) {
+                    match command {
+                        Command::Write { frames } => {
+                            frames.iter().for_each(|frame| stream.push(frame));
+                            *busy = true;
+                        }
+                        Command::Close => close = true,
+                    }
+                }
+                if close {
+                    if let Line::Open { stream, .. } = std::mem::replace(&mut self.line, Line::None) {
+                        self.line = Line::Closing(stream);
+                    }
+                    return self.poll_open(cx);
+                }
                 match stream.poll_flush(cx) {
                     Poll::Ready(Ok(())) if *busy => {
                         *busy = false;
@@ -113,7 +148,7 @@ impl Handler {
 }
 
 impl ConnectionHandler for Handler {
-    type FromBehaviour = Command;
+    type FromBehaviour = Infallible;
     type ToBehaviour = Report;
     type InboundProtocol = ReadyUpgrade<StreamProtocol>;
     type OutboundProtocol = DeniedUpgrade;
@@ -128,20 +163,8 @@ impl ConnectionHandler for Handler {
         matches!(self.line, Line::Open { .. })
     }
 
-    fn on_behaviour_event(&mut self, command: Command) {
-        match (command, &mut self.line) {
-            (Command::Write { number, frames }, Line::Open { number: current, stream, busy }) if number == *current => {
-                frames.iter().for_each(|frame| stream.push(frame));
-                *busy = true;
-            }
-            (Command::Close { number }, Line::Open { number: current, .. }) if number == *current => {
-                if let Line::Open { stream, .. } = std::mem::replace(&mut self.line, Line::None) {
-                    self.line = Line::Closing(stream);
-                }
-            }
-            // The stream has ended meanwhile, and the report of that is on its way.
-            (Command::Write { .. } | Command::Close { .. }, Line::None | Line::Open { .. } | Line::Closing(_)) => {}
-        }
+    fn on_behaviour_event(&mut self, command: Infallible) {
+        match command {}
     }
 
     fn poll(
@@ -164,8 +187,9 @@ impl ConnectionHandler for Handler {
         self.opened += 1;
         let number = self.opened;
         let stream = Box::new(Framed::new(protocol, MAX_REQUEST_BYTES));
-        self.line = Line::Open { number, stream, busy: false };
-        self.reports.push_back(Report::Opened { number, observed: self.observed.clone() });
+        let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+        self.line = Line::Open { number, stream, commands, busy: false };
+        self.reports.push_back(Report::Opened { number, observed: self.observed.clone(), commands: sender });
     }
 }
 
