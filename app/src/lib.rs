@@ -14,6 +14,7 @@ pub mod headless;
 mod kept_file;
 pub mod link;
 pub mod logging;
+pub mod memory;
 pub mod name;
 pub mod process;
 pub mod qr;

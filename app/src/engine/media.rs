@@ -12,7 +12,10 @@ use super::{
     candidate_privacy::{CandidatePrivacy, Released, without_candidates},
     now,
 };
-use crate::call::{MediaCommand, MediaInput};
+use crate::{
+    call::{MediaCommand, MediaInput},
+    memory,
+};
 
 /// The media of the call that the machine has open.
 #[derive(Debug)]
@@ -165,6 +168,7 @@ impl Engine {
             // No old picture may greet the next call.
             preview.clear();
             remote.clear();
+            memory::give_back();
             Done::SessionClosed { call, asked }
         });
     }
