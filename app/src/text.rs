@@ -201,6 +201,14 @@ sentences! {
         microphone: Problems,
         speaker: Problems,
         video_out: Problems,
+        missing: Missing,
+    }
+    /// There are several devices less than a call could use.
+    Missing {
+        camera_and_microphone: String,
+        camera_and_speaker: String,
+        microphone_and_speaker: String,
+        all: String,
     }
     /// What is wrong with one kind of device.
     Problems {
@@ -386,6 +394,20 @@ impl Text {
             Problem::Lost => &sentences.lost,
             Problem::BadFile => &sentences.bad_file,
             Problem::Failed => &sentences.failed,
+        }
+    }
+
+    /// There are no such devices: one sentence for all that are missing. `None` when nothing is.
+    pub fn missing_devices(&self, missing: &[DeviceKind]) -> Option<&str> {
+        let has = |device| missing.contains(&device);
+        match (has(DeviceKind::Camera), has(DeviceKind::Microphone), has(DeviceKind::Speaker)) {
+            (true, true, true) => Some(&self.device.missing.all),
+            (true, true, false) => Some(&self.device.missing.camera_and_microphone),
+            (true, false, true) => Some(&self.device.missing.camera_and_speaker),
+            (false, true, true) => Some(&self.device.missing.microphone_and_speaker),
+            (true, false, false) | (false, true, false) | (false, false, true) | (false, false, false) => {
+                missing.first().map(|device| self.device_problem(*device, Problem::Missing))
+            }
         }
     }
 

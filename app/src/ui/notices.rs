@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use egui::{Align2, Area, Color32, Id, Order, Rect, Sense, Stroke, StrokeKind, Ui, vec2};
 use egui_phosphor::regular as icons;
+use parlor_media::{DeviceKind, DeviceProblem, Problem};
 use parlor_net::OfflineReason;
 
 use super::{
@@ -112,8 +113,9 @@ impl Notices {
             colour: scene.palette.success,
             sentence: said.sentence.clone(),
         });
-        let brief = self.brief.iter().filter_map(|brief| line(&brief.notice, scene.text, scene.palette));
-        let lines: Vec<_> = brief.chain(said).collect();
+        let others = self.brief.iter().filter(|brief| missing_device(&brief.notice).is_none());
+        let others = others.filter_map(|brief| line(&brief.notice, scene.text, scene.palette));
+        let lines: Vec<_> = self.missing_devices(scene).into_iter().chain(others).chain(said).collect();
         if lines.is_empty() {
             return;
         }
@@ -129,6 +131,13 @@ impl Notices {
                     brief_line(ui, scene.palette, line, width);
                 }
             });
+    }
+
+    /// A machine without camera and sound is no emergency: one line says it all.
+    fn missing_devices(&self, scene: &Scene<'_>) -> Option<Line> {
+        let missing: Vec<_> = self.brief.iter().filter_map(|brief| missing_device(&brief.notice)).collect();
+        let sentence = scene.text.missing_devices(&missing)?.to_owned();
+        Some(Line { icon: icons::WARNING, colour: scene.palette.warning, sentence })
     }
 }
 
@@ -266,6 +275,12 @@ fn line(notice: &Notice, text: &Text, palette: &Palette) -> Option<Line> {
 /// Somebody wanted to talk to us and could not.
 const fn is_missed(reason: EndReason) -> bool {
     matches!(reason, EndReason::Missed | EndReason::RemoteCancelled)
+}
+
+/// The device that a call does without.
+fn missing_device(notice: &Notice) -> Option<DeviceKind> {
+    let Notice::Device(DeviceProblem { device, problem: Problem::Missing, .. }) = notice else { return None };
+    (*device != DeviceKind::VideoOut).then_some(*device)
 }
 
 fn bounded_push<T>(lines: &mut VecDeque<T>, line: T) {

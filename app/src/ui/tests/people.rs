@@ -189,6 +189,24 @@ fn device_problems_are_said_in_a_quiet_line() {
 }
 
 #[test]
+fn a_machine_without_camera_and_sound_is_told_of_in_one_line() {
+    for language in LANGUAGES {
+        let mut harness = open(snapshot(language), PHONE);
+        let missing = [DeviceKind::Speaker, DeviceKind::Camera, DeviceKind::Microphone];
+        for device in missing {
+            let problem = DeviceProblem { device, problem: Problem::Missing, detail: String::new() };
+            harness.state_mut().ui.notice(Notice::Device(problem));
+        }
+        harness.run_steps(2);
+        let text = harness.state().text();
+        harness.get_by_label(text.missing_devices(&missing).unwrap());
+        for device in missing {
+            assert!(harness.query_by_label(text.device_problem(device, Problem::Missing)).is_none());
+        }
+    }
+}
+
+#[test]
 fn settings_change_language_and_colours_at_once_and_escape_leads_back() {
     let mut harness = open(snapshot(Language::English), DESKTOP);
     harness.get_by_label("Settings").click();
