@@ -11,6 +11,7 @@
 
 mod behaviour;
 mod call_id;
+pub mod diagnose;
 mod directory;
 mod discovery;
 mod event_loop;
@@ -28,6 +29,8 @@ mod outbox;
 mod per_address;
 mod presence;
 pub mod signalling;
+#[cfg_attr(not(feature = "node"), allow(dead_code, reason = "a server needs more of it"))]
+mod stun;
 mod token_bucket;
 mod turn_shim;
 mod wire;

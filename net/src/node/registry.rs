@@ -9,6 +9,7 @@ mod client;
 mod outbox;
 mod person;
 mod sign_on;
+mod status;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -25,9 +26,10 @@ use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use self::{
     client::{Client, Stage},
     person::{Ix, Link, People},
+    status::RoughCount,
 };
 use crate::{
-    directory::{GoneReason, Limits, Place, Push, Refusal, Request},
+    directory::{GoneReason, Limits, NodeStatus, Place, Push, Refusal, Request},
     token_bucket::TokenBucket,
 };
 
@@ -111,6 +113,8 @@ pub(super) enum Effect {
     Close { client: ClientId },
     /// The client is to have access to TURN: answer with [`Registry::tell`].
     GrantTurn { client: ClientId, peer: PeerId },
+    /// The client asks how the node is doing: answer with [`Registry::tell`], with the time of day.
+    TellStatus { client: ClientId, status: NodeStatus },
 }
 
 /// How much there is.
@@ -152,6 +156,8 @@ struct Members {
 /// See the module.
 pub(super) struct Registry {
     terms: Terms,
+    started: Instant,
+    rough_count: RoughCount,
     people: People,
     clients: HashMap<ClientId, Client>,
     places: HashMap<Place, PlaceId>,
@@ -173,6 +179,8 @@ impl Registry {
     pub(super) fn new(now: Instant, terms: Terms) -> Self {
         Self {
             terms,
+            started: now,
+            rough_count: RoughCount::new(now),
             people: People::default(),
             clients: HashMap::new(),
             places: HashMap::new(),
@@ -236,6 +244,7 @@ impl Registry {
                 | Request::Unwatch { .. }
                 | Request::Turn {}
                 | Request::Beat {}
+                | Request::Status {}
                 | Request::Bye {}
                 | Request::Unknown,
             ) => return self.refuse(id, name(&request), Refusal::HelloFirst),
@@ -253,6 +262,7 @@ impl Registry {
             Request::Hide { from } => self.hide(id, ix, &from),
             Request::Turn {} => self.turn(now, id, ix),
             Request::Beat {} => self.tell(id, &Push::Beat {}),
+            Request::Status {} => self.status(now, id),
             Request::Bye {} => {
                 self.gone(ix, GoneReason::Left);
                 self.close(id);
@@ -350,6 +360,7 @@ fn name(request: &Request) -> &'static str {
         Request::Hide { .. } => "hide",
         Request::Turn {} => "turn",
         Request::Beat {} => "beat",
+        Request::Status {} => "status",
         Request::Bye {} => "bye",
         Request::Unknown => "unknown",
     }

@@ -395,6 +395,7 @@ impl Node {
                 | Request::Hide { .. }
                 | Request::Turn {}
                 | Request::Beat {}
+                | Request::Status {}
                 | Request::Bye {}
                 | Request::Unknown => continue,
             };

@@ -138,7 +138,7 @@ impl Node {
                 Effect::Close { client } => {
                     self.readers.iter_mut().filter(|r| r.id == client).for_each(|r| r.closed = true);
                 }
-                Effect::GrantTurn { .. } => {}
+                Effect::GrantTurn { .. } | Effect::TellStatus { .. } => {}
             }
         }
     }
@@ -181,6 +181,7 @@ impl Reader {
             | Push::Turn(_)
             | Push::Refused { .. }
             | Push::Beat {}
+            | Push::Status(_)
             | Push::Bye {}
             | Push::Unknown => {}
         }

@@ -49,7 +49,8 @@ impl Node {
             Push::Refused { request, why } => self.refused(cx, &request, why),
             Push::Beat {} => self.beat_answered(cx.now),
             Push::Bye {} => self.end(cx, End::Restart),
-            Push::Unknown => {}
+            // We do not ask for it: whoever looks for faults does.
+            Push::Status(_) | Push::Unknown => {}
         }
         self.publish(cx);
     }
