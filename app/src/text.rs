@@ -350,6 +350,13 @@ sentences! {
     /// What is found of the connection, what it means, and (`_do`) what to do.
     DoctorText {
         title: String,
+        open: String,
+        explain: String,
+        checking: String,
+        again: String,
+        level_good: String,
+        level_warning: String,
+        level_broken: String,
         near: String,
         nodes: String,
         devices: String,

@@ -29,8 +29,8 @@ pub use self::{
     udp::maps_alike,
 };
 
-/// The longest that any of the probes takes.
-pub const LONGEST: Duration = Duration::from_millis(9500);
+/// The longest that any of the probes takes, as far as it is not over before.
+pub const LONGEST: Duration = Duration::from_secs(8);
 
 /// Which internet protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// However long anything takes: every part has a deadline of its own that is shorter.
-const ALL_WITHIN: Duration = Duration::from_secs(12);
+const ALL_WITHIN: Duration = Duration::from_secs(10);
 
 /// `parlor doctor`: looks at everything, and prints what is found.
 ///
@@ -102,8 +102,9 @@ impl Printer {
                 continue;
             }
             let section = finding.fact.section();
-            if self.section.replace(section) != Some(section) {
-                let gap = if lines.is_empty() && self.section.is_none() { "" } else { "\n" };
+            let before = self.section.replace(section);
+            if before != Some(section) {
+                let gap = if before.is_none() { "" } else { "\n" };
                 lines.push_str(&format!("{gap}{}\n", heading(section, self.text)));
             }
             lines.push_str(&as_text(finding.level, &said));

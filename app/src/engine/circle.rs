@@ -9,7 +9,7 @@ use crate::{link::node_of, room::RoomKey};
 
 impl Engine {
     /// Addresses of nodes: those of this run, then those that were kept.
-    fn node_addresses(&self) -> Vec<Multiaddr> {
+    pub(super) fn node_addresses(&self) -> Vec<Multiaddr> {
         let mut addresses = self.config.overrides.nodes.clone();
         for address in &self.settings.nodes {
             if !addresses.contains(address) {

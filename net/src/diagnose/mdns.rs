@@ -300,6 +300,16 @@ mod tests {
     }
 
     #[test]
+    fn fuzz_what_is_heard() {
+        let answer = answer(&[PeerId::random()]);
+        crate::mutator::fuzz(&[query(7), answer], |bytes| {
+            if let Some(Heard::Answer(peers)) = read(bytes) {
+                assert!(peers.len() <= MAX_PEERS);
+            }
+        });
+    }
+
+    #[test]
     fn a_packet_belongs_to_the_interface_it_came_through() {
         let v6: Ipv6Addr = "fd00::1".parse().unwrap();
         let interface =

@@ -20,7 +20,7 @@ use super::{
     RelayProblem,
     connection::Connection,
     now,
-    udp::{MAX_DATAGRAM_BYTES, Turns, socket_for},
+    udp::{MAX_DATAGRAM_BYTES, Sendings, socket_for},
 };
 use crate::{
     directory::{TURN_PROTOCOL, TurnAccess},
@@ -148,7 +148,7 @@ impl Relay {
         let relayed = self.allocate(v6).await?;
         self.permit(relayed.ip()).await?;
         let token: [u8; 16] = rand::random();
-        for turn in Turns::from(now()) {
+        for sending in Sendings::from(now()) {
             let sent = now();
             let send = Writer::new(Method::Send, Class::Indication, rand::random())
                 .add_address(attribute::XOR_PEER_ADDRESS, relayed)
@@ -156,7 +156,7 @@ impl Relay {
                 .finish();
             // Lost: it is tried again.
             let _ = self.line.send(&send).await;
-            if self.comes(&token, turn.until).await.is_some() {
+            if self.comes(&token, sending.until).await.is_some() {
                 return Ok(sent.elapsed());
             }
         }
@@ -243,10 +243,10 @@ impl Relay {
     }
 
     async fn exchange(&mut self, request: &[u8], method: Method, id: [u8; 12]) -> Option<Vec<u8>> {
-        for turn in Turns::from(now()) {
+        for sending in Sendings::from(now()) {
             // Lost: it is tried again.
             let _ = self.line.send(request).await;
-            while let Some(answer) = self.line.receive(turn.until).await {
+            while let Some(answer) = self.line.receive(sending.until).await {
                 let Some(message) = Message::parse(&answer) else { continue };
                 let answers = matches!(message.class, Class::Success | Class::Error);
                 if answers && message.method == method && message.id == id {

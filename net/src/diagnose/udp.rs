@@ -49,10 +49,10 @@ pub(super) async fn mapped(socket: &UdpSocket, server: SocketAddr) -> Option<Soc
     let request = Writer::new(Method::Binding, Class::Request, id).finish_with_fingerprint();
     let mut buffer = [0; MAX_DATAGRAM_BYTES];
     let start = now();
-    for turn in Turns::from(start) {
+    for sending in Sendings::from(start) {
         // Lost, refused by a router: it is tried again.
         let _ = socket.send_to(&request, server).await;
-        while let Ok(received) = timeout_at(turn.until, socket.recv_from(&mut buffer)).await {
+        while let Ok(received) = timeout_at(sending.until, socket.recv_from(&mut buffer)).await {
             let Ok((length, from)) = received else { continue };
             if from != server {
                 continue;
@@ -79,9 +79,9 @@ pub(super) async fn nat(socket: &UdpSocket, server: SocketAddr, mapped: SocketAd
         return Nat::Unknown;
     }
     let token: [u8; 16] = rand::random();
-    for turn in Turns::from(now()) {
+    for sending in Sendings::from(now()) {
         let _ = socket.send_to(&token, relayed).await;
-        if let Some(from) = relay.comes(&token, turn.until).await {
+        if let Some(from) = relay.comes(&token, sending.until).await {
             return compare(mapped, from);
         }
     }
@@ -106,32 +106,32 @@ pub async fn maps_alike(servers: &[SocketAddr]) -> Option<bool> {
 }
 
 /// One sending, and how long to wait for an answer before the next.
-pub(super) struct Turn {
+pub(super) struct Sending {
     pub(super) until: Instant,
 }
 
 /// The sendings of one request.
-pub(super) struct Turns {
+pub(super) struct Sendings {
     start: Instant,
     next: usize,
 }
 
-impl Turns {
+impl Sendings {
     pub(super) fn from(start: Instant) -> Self {
         Self { start, next: 0 }
     }
 }
 
-impl Iterator for Turns {
-    type Item = Turn;
+impl Iterator for Sendings {
+    type Item = Sending;
 
-    fn next(&mut self) -> Option<Turn> {
+    fn next(&mut self) -> Option<Sending> {
         if self.next >= SEND_AFTER_MS.len() {
             return None;
         }
         self.next += 1;
         let next = SEND_AFTER_MS.get(self.next).map(|ms| Duration::from_millis(*ms));
-        Some(Turn { until: self.start + next.unwrap_or(ANSWER_WITHIN) })
+        Some(Sending { until: self.start + next.unwrap_or(ANSWER_WITHIN) })
     }
 }
 
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_request_is_sent_a_few_times_and_then_given_up() {
         let start = now();
-        let waits: Vec<Duration> = Turns::from(start).map(|turn| turn.until - start).collect();
+        let waits: Vec<Duration> = Sendings::from(start).map(|sending| sending.until - start).collect();
         assert_eq!(waits, [250, 600, 1100, 1800].map(Duration::from_millis));
     }
 
