@@ -112,7 +112,9 @@ fn on_a_lan_the_other_parlor_is_seen_and_where_nobody_is_that_is_said() {
         let _bob = Peer::named("Bob").without_media().start(&lan[1]);
         let report = examine(&lan[0], &[]);
         let seen: Vec<&Value> = report.findings.iter().filter(|finding| finding["finding"] == "lan_sees").collect();
-        assert!(seen.iter().any(|seen| seen["family"] == "IPv4" && seen["others"] == 1), "{:#?}", report.findings);
+        for family in ["IPv4", "IPv6"] {
+            assert!(seen.iter().any(|seen| seen["family"] == family && seen["others"] == 1), "{:#?}", report.findings);
+        }
         assert!(!report.any("nobody_near") && !report.any("runs_here"));
     });
 }
