@@ -11,6 +11,7 @@ pub mod greeting;
 mod guarded;
 mod lean;
 mod metrics;
+mod noise;
 mod options;
 mod registry;
 mod turn;

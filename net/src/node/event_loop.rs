@@ -8,8 +8,7 @@ use std::{
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder, core::transport::ListenerId, multiaddr::Protocol, noise, swarm::SwarmEvent, tcp,
-    yamux,
+    Multiaddr, Swarm, SwarmBuilder, core::transport::ListenerId, multiaddr::Protocol, swarm::SwarmEvent, tcp, yamux,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -19,6 +18,7 @@ use super::{
     directory_server::TurnWanted,
     guarded::Outcome,
     lean::Lean,
+    noise,
     registry::{Registry, Terms},
     turn::{self, Destinations, Turn, TurnError},
 };
