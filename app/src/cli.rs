@@ -61,6 +61,9 @@ pub struct Shared {
     /// Don't be listed in the lobby of the nodes
     #[arg(long, overrides_with = "lobby")]
     pub no_lobby: bool,
+    /// Use the nodes that yours know, too: they see your IP address, your name, when you are there and for whom you look
+    #[arg(long)]
+    pub learn_nodes: bool,
     /// Whether calls go through a relay: if they can't go directly, always (nobody called learns your IP address), or
     /// never
     #[arg(long, value_enum)]

@@ -365,6 +365,7 @@ impl Engine {
             }
             Event::Signal { peer, call, body } => self.machine.handle(now(), Input::Signal { peer, call, body }),
             Event::Node(state) => self.on_node(state),
+            Event::LearnedNodes(nodes) => self.notify(Notice::LearnedNodes(nodes)),
             Event::IceServers(servers) => self.on_ice_servers(servers),
             Event::NetworkChanged => self.machine.handle(now(), Input::NetworkChanged),
             Event::SignalFailed { peer, call, error } => {

@@ -31,6 +31,9 @@ pub struct Settings {
     pub speaker: AudioSink,
     /// Be listed in the lobby of the nodes, and see who is.
     pub lobby: bool,
+    /// Use the nodes that ours know, too: be found there by contacts, and look for contacts there. Off unless somebody
+    /// wants it, since nodes that nobody has chosen then see our address.
+    pub learn_nodes: bool,
     /// Which paths calls may take.
     pub relay: IcePolicy,
     /// Open `parlor:` links that are clicked elsewhere.
@@ -52,6 +55,7 @@ impl Default for Settings {
             microphone: AudioSource::default(),
             speaker: AudioSink::default(),
             lobby: true,
+            learn_nodes: false,
             relay: IcePolicy::All,
             open_links: true,
             nodes: Vec::new(),
@@ -152,6 +156,7 @@ mod tests {
             microphone: AudioSource::Tone,
             speaker: AudioSink::Device("hw:0".into()),
             lobby: false,
+            learn_nodes: true,
             relay: IcePolicy::RelayOnly,
             open_links: false,
             nodes: vec![NODE.parse().unwrap()],

@@ -155,6 +155,7 @@ impl<'a> Prepared<'a> {
                 nodes: shared.nodes(),
                 rooms: shared.room.clone(),
                 lobby: shared.wants_lobby(),
+                learn_nodes: shared.learn_nodes,
                 relay: shared.relay.map(Into::into),
                 video_out: shared.video_out.clone(),
                 frame_log: shared.frame_log.clone(),

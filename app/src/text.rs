@@ -262,6 +262,8 @@ sentences! {
         privacy: String,
         lobby: String,
         lobby_body: String,
+        learn_nodes: String,
+        learn_nodes_body: String,
         relay: String,
         relay_auto: String,
         relay_only: String,

@@ -14,6 +14,7 @@ mod client;
 mod fuzz;
 mod handler;
 mod message;
+pub(crate) mod nodes;
 mod room;
 
 pub(crate) use self::behaviour::{Behaviour, Outcome};

@@ -475,6 +475,7 @@ fn log(event: &Event) {
         Event::PeerOffline { peer, reason } => tracing::info!(%peer, ?reason, "offline"),
         Event::SignalFailed { peer, call, error } => tracing::info!(%peer, %call, error, "signalling failed"),
         Event::NetworkChanged => tracing::info!("the addresses of this machine changed"),
+        Event::LearnedNodes(nodes) => tracing::info!(addresses = nodes.len(), "our nodes know others"),
         Event::Node(NodeState { node, link }) => tracing::info!(%node, ?link, "node"),
         Event::Signal { .. } | Event::Listening { .. } | Event::IceServers(_) => {}
     }

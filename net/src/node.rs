@@ -2,8 +2,6 @@
 //!
 //! [`spawn`] runs one on the current tokio runtime; the program `parlor-node` does nothing else.
 
-mod address;
-mod address_limits;
 mod behaviour;
 mod directory_server;
 mod event_loop;
@@ -13,6 +11,7 @@ mod lean;
 mod metrics;
 mod noise;
 mod options;
+mod peers;
 mod registry;
 mod turn;
 mod turn_streams;
@@ -36,8 +35,10 @@ pub struct NodeConfig {
     pub keypair: Keypair,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
-    /// Other nodes that clients are told of, each with `/p2p/<id>`.
+    /// Other nodes, each with `/p2p/<id>`: clients are told of them, and further ones are found through them.
     pub nodes: Vec<Multiaddr>,
+    /// Know nodes at private addresses, too, and on this machine: for networks without an internet.
+    pub allow_private_nodes: bool,
     /// Addresses that this machine is known by outside, where they are not its own: behind a NAT that forwards to it.
     pub public_ips: Vec<IpAddr>,
     /// Relay media, too.
@@ -55,6 +56,7 @@ impl NodeConfig {
             keypair,
             listen: listen_addresses(DEFAULT_PORT),
             nodes: Vec::new(),
+            allow_private_nodes: false,
             public_ips: Vec::new(),
             turn: Some(TurnConfig::default()),
             beat: Duration::from_secs(5),
@@ -139,6 +141,8 @@ pub struct NodeStats {
     pub clients: u64,
     /// People online now.
     pub users: u64,
+    /// Other nodes that are known and there, now.
+    pub nodes: u64,
     /// Places with somebody in them, now.
     pub places: u64,
     /// Watches of all together, now.

@@ -56,6 +56,8 @@ pub struct Overrides {
     pub rooms: Vec<RoomKey>,
     /// Instead of the settings' word on the lobby.
     pub lobby: Option<bool>,
+    /// Use the nodes that ours know, whatever the settings say.
+    pub learn_nodes: bool,
     /// Instead of the settings' word on relays.
     pub relay: Option<IcePolicy>,
     /// Where the other's picture is recorded.

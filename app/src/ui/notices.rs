@@ -201,6 +201,7 @@ const fn fate(notice: &Notice) -> Fate {
         | Notice::Reconnecting { .. }
         | Notice::Reconnected { .. }
         | Notice::Node { .. }
+        | Notice::LearnedNodes(_)
         | Notice::OpenLink(_)
         | Notice::DevicesClosed { .. } => Fate::Elsewhere,
     }
@@ -257,6 +258,7 @@ fn line(notice: &Notice, text: &Text, palette: &Palette) -> Option<Line> {
         | Notice::Reconnecting { .. }
         | Notice::Reconnected { .. }
         | Notice::Node { .. }
+        | Notice::LearnedNodes(_)
         | Notice::OpenLink(_)
         | Notice::DevicesClosed { .. } => return None,
     };

@@ -39,6 +39,8 @@ pub(crate) enum Outcome {
     Unseen { node: PeerId, peer: PeerId, found: Found, reason: OfflineReason },
     /// How a node is doing has changed.
     Node(NodeState),
+    /// Our nodes know these others, which are used, too, from now on.
+    Learned(Vec<Multiaddr>),
     /// These serve media from now on.
     IceServers(Vec<IceServer>),
     /// Offer the node's TURN relay on a port of this machine, and [say which](Behaviour::shim_at).
@@ -177,6 +179,7 @@ impl Behaviour {
             Effect::Seen { node, peer, found, said } => Outcome::Seen { node, peer, found, said },
             Effect::Unseen { node, peer, found, reason } => Outcome::Unseen { node, peer, found, reason },
             Effect::State(state) => Outcome::Node(state),
+            Effect::Learned(nodes) => Outcome::Learned(nodes),
             Effect::IceServers(servers) => Outcome::IceServers(servers),
             Effect::Shim { node } => Outcome::Shim { node },
         };

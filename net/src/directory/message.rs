@@ -61,6 +61,8 @@ pub(crate) enum Request {
     },
     /// Give me access to the TURN relay.
     Turn {},
+    /// Which other nodes do you know? Answered by [`Push::Nodes`].
+    Nodes {},
     /// I am still here. Answered by [`Push::Beat`].
     Beat {},
     /// I am leaving, on purpose.
@@ -96,8 +98,6 @@ pub(crate) enum Push {
         turn: bool,
         /// UDP ports of STUN (RFC 8489) at the address that the client has reached the node at.
         stun: Vec<u16>,
-        /// Other nodes that this one knows, with `/p2p`.
-        nodes: Vec<Multiaddr>,
         /// How often the client is to send [`Request::Beat`], milliseconds. Who is silent for three is taken for gone.
         beat_ms: u32,
         /// How much a client may ask for.
@@ -124,6 +124,12 @@ pub(crate) enum Push {
     },
     /// Answers [`Request::Turn`].
     Turn(TurnAccess),
+    /// Answers [`Request::Nodes`].
+    Nodes {
+        /// Each with `/p2p`.
+        #[serde(with = "super::nodes")]
+        nodes: Vec<Multiaddr>,
+    },
     /// Answers a request that is not granted. The stream goes on.
     Refused {
         /// The `do` of the request.

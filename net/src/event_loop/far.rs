@@ -22,6 +22,11 @@ impl EventLoop {
                 self.emit_all(event);
             }
             Outcome::Node(state) => self.emit(Event::Node(state)),
+            Outcome::Learned(nodes) => {
+                // Before any of them is dialled.
+                self.swarm.behaviour_mut().tell_nodes_from_people();
+                self.emit(Event::LearnedNodes(nodes));
+            }
             Outcome::IceServers(servers) => self.emit(Event::IceServers(servers)),
             Outcome::Shim { node } => match self.shims.start(node) {
                 Ok(port) => self.swarm.behaviour_mut().directory.shim_at(node, port),

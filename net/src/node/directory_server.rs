@@ -67,6 +67,11 @@ impl Behaviour {
         &self.registry
     }
 
+    /// Of which nodes people are told who ask.
+    pub(super) fn set_nodes(&mut self, nodes: Vec<Multiaddr>) {
+        self.registry.set_nodes(nodes);
+    }
+
     pub(super) fn tell(&mut self, client: ClientId, push: &Push) {
         self.registry.tell(client, push);
         self.wake();

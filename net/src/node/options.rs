@@ -25,7 +25,7 @@ const METRICS: &str = "127.0.0.1:9464";
 /// A rendezvous node for Parlor: people find each other through it, and it relays calls that can't connect directly.
 ///
 /// Without any flag it listens on every address of this machine, TCP and UDP port 4001 and UDP port 3478, and prints
-/// the link to give to others. Every flag can also stand in a TOML file: `port = 443`, `peer-node = ["/dns4/..."]`.
+/// the link to give to others. Every flag can also stand in a TOML file: `port = 443`, `peer = ["/dns4/..."]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Parser, Deserialize)]
 #[command(name = "parlor-node", version)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -49,9 +49,11 @@ pub struct Options {
     /// The address that this machine is known by outside, when a router or a cloud forwards to it. One of each family.
     #[arg(long, value_name = "IP")]
     pub public_ip: Vec<IpAddr>,
-    /// Another node that people are told of; its address ends with /p2p/ and its key. May be repeated.
-    #[arg(long, value_name = "MULTIADDR")]
-    pub peer_node: Vec<Multiaddr>,
+    /// Another node, whose address ends with /p2p/ and its key: the two, and those that it knows, get to know each
+    /// other, and people are told of them. May be repeated.
+    #[arg(long, alias = "peer-node", value_name = "MULTIADDR")]
+    #[serde(alias = "peer-node")]
+    pub peer: Vec<Multiaddr>,
     /// UDP port of STUN and TURN [default: 3478].
     #[arg(long, value_name = "PORT")]
     pub turn_port: Option<u16>,
@@ -61,7 +63,7 @@ pub struct Options {
     /// Do not relay media.
     #[arg(long)]
     pub no_turn: bool,
-    /// Relay media to private addresses, too: for networks without an internet.
+    /// Relay media to private addresses, too, and know nodes there: for networks without an internet.
     #[arg(long)]
     pub allow_private: bool,
     /// Bandwidth of relayed media for each person, kbit/s, both directions together [default: 12000].
@@ -145,7 +147,7 @@ impl Options {
             listen: if self.port.is_some() { self.listen } else { many(self.listen, file.listen) },
             port: self.port.or(file.port),
             public_ip: if self.public_ip.is_empty() { file.public_ip } else { self.public_ip },
-            peer_node: many(self.peer_node, file.peer_node),
+            peer: many(self.peer, file.peer),
             turn_port: self.turn_port.or(file.turn_port),
             relay_ports: self.relay_ports.or(file.relay_ports),
             no_turn: self.no_turn || file.no_turn,
@@ -185,7 +187,7 @@ impl Options {
 
     /// What to spawn.
     pub fn node(&self, keypair: Keypair) -> Result<NodeConfig, OptionsError> {
-        if let Some(nameless) = self.peer_node.iter().find(|address| node_of(address).is_none()) {
+        if let Some(nameless) = self.peer.iter().find(|address| node_of(address).is_none()) {
             return Err(OptionsError::NamelessNode(nameless.clone()));
         }
         if [true, false].iter().any(|&v4| self.public_ip.iter().filter(|ip| ip.is_ipv4() == v4).count() > 1) {
@@ -212,7 +214,8 @@ impl Options {
         let all = || listen_addresses(self.port.unwrap_or(DEFAULT_PORT));
         Ok(NodeConfig {
             listen: if self.listen.is_empty() { all() } else { self.listen.clone() },
-            nodes: self.peer_node.clone(),
+            nodes: self.peer.clone(),
+            allow_private_nodes: self.allow_private,
             public_ips: self.public_ip.clone(),
             turn: (!self.no_turn).then_some(turn),
             limits: NodeLimits {
@@ -311,7 +314,7 @@ mod tests {
         fs::write(&path, "prot = 1\n").unwrap();
         let error = parse(&["--config", path.to_str().unwrap()]).with_file().unwrap_err().to_string();
         assert!(error.contains("node.toml") && error.contains("prot"), "{error}");
-        let nameless = parse(&["--peer-node", "/ip4/192.0.2.1/tcp/4001"]).node(Keypair::generate_ed25519());
+        let nameless = parse(&["--peer", "/ip4/192.0.2.1/tcp/4001"]).node(Keypair::generate_ed25519());
         assert!(nameless.unwrap_err().to_string().contains("/p2p/"));
         let many = parse(&["--public-ip", "192.0.2.1", "--public-ip", "192.0.2.2"]);
         assert!(many.node(Keypair::generate_ed25519()).is_err());

@@ -96,8 +96,6 @@ pub(super) struct Terms {
     pub(super) turn: bool,
     /// Told to clients.
     pub(super) stun: Vec<u16>,
-    /// Told to clients.
-    pub(super) nodes: Vec<Multiaddr>,
     /// Sign-ons that one address may make at once.
     pub(super) sign_on_burst: u32,
 }
@@ -152,6 +150,8 @@ struct Members {
 /// See the module.
 pub(super) struct Registry {
     terms: Terms,
+    /// Other nodes.
+    nodes: Vec<Multiaddr>,
     people: People,
     clients: HashMap<ClientId, Client>,
     places: HashMap<Place, PlaceId>,
@@ -173,6 +173,7 @@ impl Registry {
     pub(super) fn new(now: Instant, terms: Terms) -> Self {
         Self {
             terms,
+            nodes: Vec::new(),
             people: People::default(),
             clients: HashMap::new(),
             places: HashMap::new(),
@@ -187,6 +188,11 @@ impl Registry {
             effects: VecDeque::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// Of which nodes clients are told who ask.
+    pub(super) fn set_nodes(&mut self, nodes: Vec<Multiaddr>) {
+        self.nodes = nodes;
     }
 
     /// A client opened its stream.
@@ -235,6 +241,7 @@ impl Registry {
                 | Request::Watch { .. }
                 | Request::Unwatch { .. }
                 | Request::Turn {}
+                | Request::Nodes {}
                 | Request::Beat {}
                 | Request::Bye {}
                 | Request::Unknown,
@@ -252,6 +259,10 @@ impl Registry {
             Request::Unwatch { peers } => self.unwatch(ix, &peers),
             Request::Hide { from } => self.hide(id, ix, &from),
             Request::Turn {} => self.turn(now, id, ix),
+            Request::Nodes {} => {
+                let nodes = Push::Nodes { nodes: self.nodes.clone() };
+                self.tell(id, &nodes);
+            }
             Request::Beat {} => self.tell(id, &Push::Beat {}),
             Request::Bye {} => {
                 self.gone(ix, GoneReason::Left);
@@ -349,6 +360,7 @@ fn name(request: &Request) -> &'static str {
         Request::Unwatch { .. } => "unwatch",
         Request::Hide { .. } => "hide",
         Request::Turn {} => "turn",
+        Request::Nodes {} => "nodes",
         Request::Beat {} => "beat",
         Request::Bye {} => "bye",
         Request::Unknown => "unknown",

@@ -23,7 +23,6 @@ fn terms() -> Terms {
         relay: true,
         turn: true,
         stun: vec![3478],
-        nodes: Vec::new(),
         sign_on_burst: 100,
     }
 }
@@ -178,6 +177,7 @@ impl Reader {
                 self.lists.entry(scope.clone()).or_default().remove(peer);
             }
             Push::Welcome { .. }
+            | Push::Nodes { .. }
             | Push::Turn(_)
             | Push::Refused { .. }
             | Push::Beat {}
