@@ -661,13 +661,11 @@ fn told(nodes: Vec<Multiaddr>) -> (Rig, PeerId, Vec<Effect>) {
     rig.links += 1;
     let link = link(rig.links);
     rig.client.connected(rig.now, own, link, "/ip4/8.8.8.8/tcp/4001".parse().unwrap());
-    rig.push(own, link, welcome());
-    let asked = rig.effects();
+    let asked = rig.push(own, link, welcome());
     let is_asked =
         |effect: &Effect| matches!(effect, Effect::Say { requests, .. } if requests.contains(&Request::Nodes {}));
     assert!(asked.iter().any(is_asked), "{asked:?}");
-    rig.push(own, link, Push::Nodes { nodes });
-    let effects = rig.effects();
+    let effects = rig.push(own, link, Push::Nodes { nodes });
     (rig, own, effects)
 }
 
@@ -693,7 +691,7 @@ fn thousands_of_nodes_that_a_node_makes_up_are_few_and_push_it_not_out() {
         }
     }
     assert!(rig.client.connection(&own).is_some());
-    assert!(tried < 600, "{tried} in ten minutes");
+    assert!(tried < 1000, "{tried} in ten minutes");
 }
 
 #[test]
@@ -716,9 +714,8 @@ fn nodes_that_a_learned_node_knows_are_not_asked_for_and_it_serves_no_media() {
     assert!(effects.contains(&Effect::Learned(vec![other.clone()])));
     let Some(Protocol::P2p(other)) = other.iter().last() else { unreachable!() };
     let link = rig.connect(other);
-    rig.push(other, link, welcome());
     let said: Vec<Request> = rig
-        .effects()
+        .push(other, link, welcome())
         .into_iter()
         .filter_map(|effect| match effect {
             Effect::Say { node, requests, .. } if node == other => Some(requests),
