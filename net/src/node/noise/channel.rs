@@ -29,9 +29,9 @@ pub(crate) struct Channel<T> {
     plain_in: Vec<u8>,
     read: usize,
     /// To be sealed.
-    plain_out: Vec<u8>,
+    pub(super) plain_out: Vec<u8>,
     /// Is sealed, and written up to `written`.
-    sealed_out: Vec<u8>,
+    pub(super) sealed_out: Vec<u8>,
     written: usize,
 }
 
@@ -68,7 +68,7 @@ impl<T> Channel<T> {
         Ok(true)
     }
 
-    fn seal(&mut self) -> io::Result<()> {
+    pub(super) fn seal(&mut self) -> io::Result<()> {
         let start = self.sealed_out.len();
         self.sealed_out.resize(start + 2 + self.plain_out.len() + TAG_BYTES, 0);
         let length = self.keys.write_message(&self.plain_out, &mut self.sealed_out[start + 2..]).map_err(invalid)?;
