@@ -665,6 +665,7 @@ fn told(nodes: Vec<Multiaddr>) -> (Rig, PeerId, Vec<Effect>) {
     let is_asked =
         |effect: &Effect| matches!(effect, Effect::Say { requests, .. } if requests.contains(&Request::Nodes {}));
     assert!(asked.iter().any(is_asked), "{asked:?}");
+    rig.push(own, link, people(lobby(), Vec::new()));
     let effects = rig.push(own, link, Push::Nodes { nodes });
     (rig, own, effects)
 }
