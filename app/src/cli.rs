@@ -74,6 +74,10 @@ pub struct Shared {
     /// default | none | file:OUT.wav | a loudspeaker's id
     #[arg(long, value_name = "SINK")]
     pub speaker: Option<AudioSink>,
+    /// Send what the microphone hears as it is, with echo, noise and its own level: for music. Files and tones are
+    /// always sent as they are
+    #[arg(long)]
+    pub no_voice_processing: bool,
     /// Also record the other's picture: none | file:OUT.y4m
     #[arg(long, value_name = "SINK", default_value_t)]
     pub video_out: VideoSink,

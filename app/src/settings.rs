@@ -29,6 +29,8 @@ pub struct Settings {
     pub microphone: AudioSource,
     /// Where sound goes.
     pub speaker: AudioSink,
+    /// Free what the microphone hears of echo and noise, and bring it to an even level. Off is for music.
+    pub voice_processing: bool,
     /// Be listed in the lobby of the nodes, and see who is.
     pub lobby: bool,
     /// Which paths calls may take.
@@ -51,6 +53,7 @@ impl Default for Settings {
             camera: VideoSource::default(),
             microphone: AudioSource::default(),
             speaker: AudioSink::default(),
+            voice_processing: true,
             lobby: true,
             relay: IcePolicy::All,
             open_links: true,
@@ -151,6 +154,7 @@ mod tests {
             camera: VideoSource::File("clip.y4m".into()),
             microphone: AudioSource::Tone,
             speaker: AudioSink::Device("hw:0".into()),
+            voice_processing: false,
             lobby: false,
             relay: IcePolicy::RelayOnly,
             open_links: false,

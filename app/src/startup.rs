@@ -152,6 +152,7 @@ impl<'a> Prepared<'a> {
                 camera: shared.camera.clone(),
                 microphone: shared.mic.clone(),
                 speaker: shared.speaker.clone(),
+                no_voice_processing: shared.no_voice_processing,
                 nodes: shared.nodes(),
                 rooms: shared.room.clone(),
                 lobby: shared.wants_lobby(),

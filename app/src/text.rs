@@ -237,6 +237,8 @@ sentences! {
         tone: String,
         no_speaker: String,
         file: Template,
+        voice_processing: String,
+        voice_processing_body: String,
         refresh: String,
     }
     /// Nodes, rooms and privacy, in the settings.

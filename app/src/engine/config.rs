@@ -50,6 +50,8 @@ pub struct Overrides {
     pub microphone: Option<AudioSource>,
     /// Instead of the loudspeaker of the settings.
     pub speaker: Option<AudioSink>,
+    /// The microphone's sound is sent as it is, whatever the settings say.
+    pub no_voice_processing: bool,
     /// Nodes besides those of the settings, each with `/p2p/<id>` at its end.
     pub nodes: Vec<Multiaddr>,
     /// Rooms besides those of the settings.

@@ -12,7 +12,7 @@ use super::{
     notices::Notices,
     theme::{self, GAP, TOUCH},
     welcome::name_field,
-    widgets::{card, icon_button, label, primary_button, segments},
+    widgets::{card, icon_button, label, primary_button, segments, switch},
 };
 use crate::{
     engine::{Command, Device},
@@ -144,7 +144,7 @@ fn devices(ui: &mut Ui, scene: &mut Scene<'_>) {
     let devices = &scene.snapshot.devices;
     let own = &text.settings;
     section(ui, scene, &own.devices);
-    let (mut camera, mut microphone, mut speaker, mut refresh) = (None, None, None, false);
+    let (mut camera, mut microphone, mut speaker, mut processing, mut refresh) = (None, None, None, None, false);
     card(ui, palette, |ui| {
         let fixed = [
             (VideoSource::Default, &own.default),
@@ -163,16 +163,19 @@ fn devices(ui: &mut Ui, scene: &mut Scene<'_>) {
         let fixed = [(AudioSink::Default, &own.default), (AudioSink::None, &own.no_speaker)];
         let choices = with_devices(fixed, &devices.speakers, AudioSink::Device);
         speaker = choose(ui, scene, &own.speaker, &settings.speaker, choices);
+        processing = switch(ui, &own.voice_processing, settings.voice_processing, palette);
+        label(ui, &own.voice_processing_body, theme::regular(13.0), palette.muted);
         refresh = ui.button(&own.refresh).clicked();
     });
     if refresh {
         scene.commands.push(Command::RefreshDevices);
     }
-    if camera.is_some() || microphone.is_some() || speaker.is_some() {
+    if camera.is_some() || microphone.is_some() || speaker.is_some() || processing.is_some() {
         scene.change_settings(|settings| {
             settings.camera = camera.unwrap_or_else(|| settings.camera.clone());
             settings.microphone = microphone.unwrap_or_else(|| settings.microphone.clone());
             settings.speaker = speaker.unwrap_or_else(|| settings.speaker.clone());
+            settings.voice_processing = processing.unwrap_or(settings.voice_processing);
         });
     }
 }
