@@ -137,6 +137,12 @@ impl Host {
         self.ports.push(port);
     }
 
+    /// Takes it out of the lab. Nothing may run on it any more.
+    pub(crate) fn scrap(&self) {
+        self.ports.iter().for_each(|port| ip(&["link", "del", &port.name]));
+        ip(&["netns", "del", &self.name]);
+    }
+
     /// The cable that was plugged in first.
     fn first_port(&self) -> &Port {
         self.ports.first().expect("every host was plugged in")
@@ -199,12 +205,14 @@ pub struct Impairment {
 pub struct Wire {
     process: Child,
     settings: ChildStdin,
+    /// The little switch on the host's side.
+    switch: String,
 }
 
 impl Wire {
     /// The host's port moves to a little switch of its own; the program `wire` carries frames from there to the big one.
     fn lay(host: &Host, impairment: Impairment) -> Self {
-        let (switch, near, far) = (format!("br-{}", host.name), format!("n-{}", host.name), format!("f-{}", host.name));
+        let (switch, near, far) = (format!("bw-{}", host.name), format!("n-{}", host.name), format!("f-{}", host.name));
         let mut process = Command::new(binary::helper("wire"))
             .args([&near, &far])
             .stdin(Stdio::piped())
@@ -222,7 +230,7 @@ impl Wire {
         ip(&["link", "set", &far, "master", &port.switch, "up"]);
         ip(&["link", "set", &port.name, "master", &switch]);
         let settings = process.stdin.take().expect("stdin is piped");
-        let mut wire = Self { process, settings };
+        let mut wire = Self { process, settings, switch };
         wire.set(impairment);
         wire
     }
@@ -237,6 +245,7 @@ impl Drop for Wire {
     fn drop(&mut self) {
         let _gone = self.process.kill();
         let _reaped = self.process.wait();
+        ip(&["link", "del", &self.switch]);
     }
 }
 

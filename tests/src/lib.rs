@@ -31,7 +31,7 @@ pub mod usage;
 mod window;
 
 pub use binary::{example, parlor, parlor_node};
-pub use internet::{Home, Internet, Nat};
+pub use internet::{Family, Home, Internet, Nat};
 pub use lan::{Host, Impairment, Lan, Wire};
 pub use peer::{Event, Peer, Starting};
 pub use rendezvous::Rendezvous;
