@@ -269,8 +269,10 @@ impl EventLoop {
             BehaviourEvent::Signalling(signalling::Outcome::Reach { peer }) => {
                 // Both ways at once: who was near may have gone.
                 let near = self.dialler.wanted(now(), peer);
-                let routes = self.swarm.behaviour().directory.routes(&peer);
-                let far = !routes.is_empty() && self.relayed.wanted(now(), peer);
+                // No way now may mean that a node is being connected anew, as after a change of network.
+                let directory = &self.swarm.behaviour().directory;
+                let may_be_far = !directory.routes(&peer).is_empty() || directory.awaits_a_node();
+                let far = may_be_far && self.relayed.wanted(now(), peer);
                 if self.blocked.contains(&peer) || !(near || far) {
                     self.swarm.behaviour_mut().signalling.unreachable(peer);
                 }

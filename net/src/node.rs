@@ -114,6 +114,8 @@ pub struct TurnConfig {
     pub allocations_per_person: u32,
     /// Bandwidth of one person, kbit/s, both directions together.
     pub kbps_per_person: u32,
+    /// For how long access is given, seconds; clients renew it in time. Running calls may go on for longer.
+    pub access_s: u32,
 }
 
 impl Default for TurnConfig {
@@ -125,6 +127,7 @@ impl Default for TurnConfig {
             allocations: 2000,
             allocations_per_person: 12,
             kbps_per_person: 12_000,
+            access_s: 3600,
         }
     }
 }

@@ -140,7 +140,10 @@ impl Home {
         let mut router = Host::new(&format!("r{letter}"));
         router.plug_into("br-pub", Some(&format!("{address}/24")));
         router.plug_into(&inside, Some(&format!("{gateway}/24")));
-        router.run("sh", &["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"]);
+        router.run(
+            "sh",
+            &["-c", "echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding"],
+        );
         translate(&router, nat);
         let mut host = Host::new(&format!("{letter}1"));
         host.plug_into(&inside, family.has_ipv4().then(|| format!("10.77.{number}.11/24")).as_deref());

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     ops::Index,
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -185,7 +186,13 @@ impl Host {
     /// Puts a bad wire between this host and its first switch.
     #[must_use = "the wire is as good as cut once it is dropped"]
     pub fn impair(&self, impairment: Impairment) -> Wire {
-        Wire::lay(self, impairment)
+        Wire::lay(self, impairment, None)
+    }
+
+    /// Puts a good wire there, which keeps what this host sends in `file`: see [`crate::capture`].
+    #[must_use = "the wire is as good as cut once it is dropped"]
+    pub fn tap(&self, file: &Path) -> Wire {
+        Wire::lay(self, Impairment::default(), Some(file))
     }
 }
 
@@ -211,10 +218,11 @@ pub struct Wire {
 
 impl Wire {
     /// The host's port moves to a little switch of its own; the program `wire` carries frames from there to the big one.
-    fn lay(host: &Host, impairment: Impairment) -> Self {
+    fn lay(host: &Host, impairment: Impairment, record: Option<&Path>) -> Self {
         let (switch, near, far) = (format!("bw-{}", host.name), format!("n-{}", host.name), format!("f-{}", host.name));
         let mut process = Command::new(binary::helper("wire"))
             .args([&near, &far])
+            .args(record)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

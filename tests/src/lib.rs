@@ -18,6 +18,7 @@
 #![expect(clippy::panic, reason = "this serves tests: a panic is how it tells them what is wrong")]
 
 mod binary;
+pub mod capture;
 pub mod clip;
 pub mod directory;
 mod internet;

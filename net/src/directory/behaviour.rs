@@ -128,6 +128,11 @@ impl Behaviour {
         self.client.routes(peer)
     }
 
+    /// Whether ways to people may open soon: see [`Client::awaits_a_node`].
+    pub(crate) fn awaits_a_node(&self) -> bool {
+        self.client.awaits_a_node()
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();

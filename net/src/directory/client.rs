@@ -199,6 +199,11 @@ impl Client {
         chosen.into_iter().filter_map(Node::circuit).take(MAX_ROUTES).collect()
     }
 
+    /// Whether a node is being connected, or will be tried again: ways to people may open soon.
+    pub(crate) fn awaits_a_node(&self) -> bool {
+        self.nodes.values().any(Node::is_on_its_way)
+    }
+
     /// Decides what each node is asked for.
     fn assign(&mut self, now: Instant) {
         let ids: Vec<PeerId> = self.nodes.keys().copied().collect();

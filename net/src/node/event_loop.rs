@@ -238,6 +238,7 @@ fn start_turn(config: &NodeConfig, turn: &TurnConfig, port: u16, local: &[Multia
         allocations: turn.allocations,
         allocations_per_person: turn.allocations_per_person,
         bytes_per_second: turn.kbps_per_person.saturating_mul(1000 / 8),
+        access_s: turn.access_s,
         addresses,
     };
     Turn::start(relay).map_err(|error| match error {

@@ -67,6 +67,9 @@ pub struct Options {
     /// Bandwidth of relayed media for each person, kbit/s, both directions together [default: 12000].
     #[arg(long, value_name = "KBPS")]
     pub turn_kbps: Option<u32>,
+    /// For how long access to relayed media is given, seconds; calls may last longer [default: 3600].
+    #[arg(long, value_name = "S")]
+    pub turn_access_s: Option<u32>,
     /// Relayed addresses for media at a time [default: 2000].
     #[arg(long, value_name = "N")]
     pub max_allocations: Option<u32>,
@@ -151,6 +154,7 @@ impl Options {
             no_turn: self.no_turn || file.no_turn,
             allow_private: self.allow_private || file.allow_private,
             turn_kbps: self.turn_kbps.or(file.turn_kbps),
+            turn_access_s: self.turn_access_s.or(file.turn_access_s),
             max_allocations: self.max_allocations.or(file.max_allocations),
             max_allocations_per_person: self.max_allocations_per_person.or(file.max_allocations_per_person),
             max_users: self.max_users.or(file.max_users),
@@ -195,6 +199,7 @@ impl Options {
             (self.max_users, "--max-users"),
             (self.max_connections_per_address, "--max-connections-per-address"),
             (self.turn_kbps, "--turn-kbps"),
+            (self.turn_access_s, "--turn-access-s"),
         ];
         if let Some((_, flag)) = zero.into_iter().find(|(value, _)| *value == Some(0)) {
             return Err(OptionsError::Zero(flag));
@@ -208,6 +213,7 @@ impl Options {
             allocations: self.max_allocations.unwrap_or(turn.allocations),
             allocations_per_person: self.max_allocations_per_person.unwrap_or(turn.allocations_per_person),
             kbps_per_person: self.turn_kbps.unwrap_or(turn.kbps_per_person),
+            access_s: self.turn_access_s.unwrap_or(turn.access_s),
         };
         let all = || listen_addresses(self.port.unwrap_or(DEFAULT_PORT));
         Ok(NodeConfig {

@@ -118,6 +118,15 @@ impl Node {
         }
     }
 
+    /// Whether it is being connected, or will be tried again by itself.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        match self.link {
+            Link::Waiting { shunned, .. } => !shunned,
+            Link::Dialling { .. } | Link::Greeting { .. } => true,
+            Link::Idle | Link::Online { .. } => false,
+        }
+    }
+
     /// Its connection, while it is online.
     pub(super) fn connection(&self) -> Option<ConnectionId> {
         match &self.link {
