@@ -248,9 +248,10 @@ fn skewed_clock(dir: &Path, seconds: i64) -> String {
         \x20 int result = (int)syscall(SYS_clock_gettime, clock, time);\n\
         \x20 if (result == 0 && clock == CLOCK_REALTIME) time->tv_sec += SKEW;\n\
         \x20 return result;\n}\n";
-    std::fs::write(&source, code).unwrap();
+    std::fs::write(&source, code).expect("room for a file");
     let skew = format!("-DSKEW={seconds}");
-    let built = Command::new("cc").args(["-shared", "-fPIC", &skew, "-o"]).args([&library, &source]).status().unwrap();
+    let built =
+        Command::new("cc").args(["-shared", "-fPIC", &skew, "-o"]).args([&library, &source]).status().expect("cc runs");
     assert!(built.success(), "cc (Debian: gcc) builds it");
     library.display().to_string()
 }

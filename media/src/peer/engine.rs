@@ -46,8 +46,9 @@ const DISCONNECTED_AFTER: Duration = Duration::from_millis(1500);
 /// are for whoever drives the session.
 const FAILED_AFTER: Duration = Duration::from_secs(120);
 /// How long a relayed path waits for a direct one: two NATs let a check pass after a round trip between the ends, and
-/// who is behind others than these is to see a picture within 600 ms.
-const RELAY_PATIENCE: Duration = Duration::from_millis(200);
+/// who is behind others than these is to see a picture within 600 ms. A relayed path between distant ends needs no
+/// patience to lose: before its round trip, which is hardly shorter, it waits for a permission at the relay.
+const RELAY_PATIENCE: Duration = Duration::from_millis(150);
 
 /// How often receivers report. A rate control that hears of losses within half a second is quick enough to follow a
 /// changing path, and the reports are small.

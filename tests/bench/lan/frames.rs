@@ -28,7 +28,8 @@ impl FrameLog {
     }
 }
 
-/// From capture to screen, milliseconds. The clip loops, so a mark comes again: a shown frame is the latest captured one of its mark.
+/// From capture to screen, milliseconds. The clip loops, so a mark comes again: a shown frame is the latest captured one
+/// of its mark.
 pub(crate) fn latencies(captured: &[(u32, u64)], shown: &[(u32, u64)]) -> Vec<f64> {
     let mut by_mark: HashMap<u32, Vec<u64>> = HashMap::new();
     for (mark, time) in captured {

@@ -53,7 +53,8 @@ pub(crate) fn measure_pairings(options: &Options) -> Vec<Row> {
             quantile(&pictures, 1.0)
         );
         let connected = times.len() as f64;
-        Row::new(format!("{pairing}: calls that connect"), connected, "", Goal::AtLeast(options.calls as f64)).note(note)
+        Row::new(format!("{pairing}: calls that connect"), connected, "", Goal::AtLeast(options.calls as f64))
+            .note(note)
     };
     pairings.map(row).into()
 }

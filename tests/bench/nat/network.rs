@@ -53,16 +53,30 @@ pub(crate) fn measure(options: &Options) -> Vec<Row> {
 
     let picture = |change: &f64| worst(shown.iter().map(|shown| picture_back(shown, *change)));
     let sound = |change: &f64| worst(heard.iter().map(|stats| sound_back(stats, *change)));
-    let (pictures, sounds): (Vec<f64>, Vec<f64>) =
-        changes.iter().map(|change| (picture(change), sound(change))).filter(|(a, b)| a.is_finite() && b.is_finite()).unzip();
-    let in_time = pictures.iter().zip(&sounds).filter(|(picture, sound)| **picture <= 3000.0 && **sound <= 4000.0).count();
+    let (pictures, sounds): (Vec<f64>, Vec<f64>) = changes
+        .iter()
+        .map(|change| (picture(change), sound(change)))
+        .filter(|(a, b)| a.is_finite() && b.is_finite())
+        .unzip();
+    let in_time =
+        pictures.iter().zip(&sounds).filter(|(picture, sound)| **picture <= 3000.0 && **sound <= 4000.0).count();
     let note = format!("of {}{}", options.calls, if alive { "" } else { "; the call ended" });
     vec![
-        Row::new("address replaced: picture and sound back on both sides", in_time as f64, "", Goal::AtLeast(options.calls as f64))
-            .note(note),
+        Row::new(
+            "address replaced: picture and sound back on both sides",
+            in_time as f64,
+            "",
+            Goal::AtLeast(options.calls as f64),
+        )
+        .note(note),
         Row::median("address replaced -> picture back on both sides", &pictures, "ms", Goal::AtMost(3000.0)),
         Row::worst("the same, worst", &pictures, "ms", Goal::AtMost(3000.0)),
-        Row::worst("address replaced -> a second with sound told on both sides, worst (up to 1 s late)", &sounds, "ms", Goal::AtMost(4000.0)),
+        Row::worst(
+            "address replaced -> a second with sound told on both sides, worst (up to 1 s late)",
+            &sounds,
+            "ms",
+            Goal::AtMost(4000.0),
+        ),
     ]
 }
 

@@ -27,9 +27,8 @@ impl World {
         let internet = Internet::new(&nats);
         let node = Rendezvous::with(internet.public(), &[Internet::PUBLIC_ADDRESS], node);
         let homes = internet.homes().iter().zip(delays_ms).filter(|(_, delay_ms)| *delay_ms > 0);
-        let wires = homes
-            .map(|(home, delay_ms)| home.host.impair(Impairment { delay_ms, ..Impairment::default() }))
-            .collect();
+        let wires =
+            homes.map(|(home, delay_ms)| home.host.impair(Impairment { delay_ms, ..Impairment::default() })).collect();
         Self { _wires: wires, node, internet }
     }
 

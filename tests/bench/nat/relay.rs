@@ -77,13 +77,19 @@ pub(crate) fn measure_delay(options: &Options) -> Vec<Row> {
         return vec![Row::new("delay added by the relay, one way", f64::NAN, "ms", Goal::AtMost(10.0))];
     };
     let median = |values: &[f64]| quantile(values, 0.5);
-    let rtts = format!("RTT {:.1} {}, {:.1} {}", median(&direct.rtts), direct.path, median(&relayed.rtts), relayed.path);
+    let rtts =
+        format!("RTT {:.1} {}, {:.1} {}", median(&direct.rtts), direct.path, median(&relayed.rtts), relayed.path);
     let shown = format!("capture -> shown {:.1}, {:.1} ms", median(&direct.latencies), median(&relayed.latencies));
     let one_way = (median(&relayed.rtts) - median(&direct.rtts)) / 2.0;
     let glass = median(&relayed.latencies) - median(&direct.latencies);
     vec![
-        Row::new("25 + 25 ms: delay added by the relay, one way (half of RTCP's round trip)", one_way, "ms", Goal::AtMost(10.0))
-            .note(rtts),
+        Row::new(
+            "25 + 25 ms: delay added by the relay, one way (half of RTCP's round trip)",
+            one_way,
+            "ms",
+            Goal::AtMost(10.0),
+        )
+        .note(rtts),
         Row::new("25 + 25 ms: delay added by the relay, capture -> shown", glass, "ms", Goal::AtMost(10.0)).note(shown),
     ]
 }
@@ -92,6 +98,7 @@ pub(crate) fn measure_delay(options: &Options) -> Vec<Row> {
 pub(crate) fn measure_access(_: &Options) -> Vec<Row> {
     let world = World::with([Nat::Symmetric; 2], [12, 13], &["--turn-access-s", &ACCESS_S.to_string()]);
     let gap = call(&world, &[], LONG_CALL).map_or(f64::NAN, |call| call.longest_gap_ms);
-    let what = format!("relayed call of {} s, access for {ACCESS_S} s: longest time without a picture", LONG_CALL.as_secs());
+    let what =
+        format!("relayed call of {} s, access for {ACCESS_S} s: longest time without a picture", LONG_CALL.as_secs());
     vec![Row::new(what, gap, "ms", Goal::AtMost(3000.0))]
 }
