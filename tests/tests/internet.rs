@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, net::IpAddr, path::Path, process::Command};
 
-use parlor_tests::{Event, Family, Home, Internet, Nat, Peer, Rendezvous, SOON, Starting, capture, in_lab};
+use parlor_tests::{
+    Event, Family, Home, Impairment, Internet, Nat, Peer, Rendezvous, SOON, Starting, Wire, capture, in_lab,
+};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -308,18 +310,22 @@ fn a_relayed_call_outlives_its_access_to_the_relay() {
 }
 
 #[test]
-fn a_call_goes_on_when_an_address_is_replaced() {
+fn a_call_goes_on_when_the_address_of_either_side_is_replaced() {
     in_lab(|| {
         let internet = Internet::new(&[Nat::Cone, Nat::Cone]);
+        let far = Impairment { delay_ms: 12, ..Impairment::default() };
+        let _wires: Vec<Wire> = internet.homes().iter().map(|home| home.host.impair(far)).collect();
         let node = Rendezvous::start(internet.public(), Internet::PUBLIC_ADDRESS);
         let mut ann = at_home("Ann", &internet.homes()[0], &node, &["--stats-every", "1"]);
         let mut bob = at_home("Bob", &internet.homes()[1], &node, &["--stats-every", "1"]);
         sees(&mut ann, &bob);
         talk(&mut ann, &mut bob);
-        internet.homes()[0].replace_address();
-        for side in [&mut ann, &mut bob] {
-            goes_on(side);
-            assert_eq!(side.so_far("ended"), Vec::<Event>::new(), "{}", side.name());
+        for home in internet.homes() {
+            home.replace_address();
+            for side in [&mut ann, &mut bob] {
+                goes_on(side);
+                assert_eq!(side.so_far("ended"), Vec::<Event>::new(), "{}", side.name());
+            }
         }
     });
 }
