@@ -13,8 +13,8 @@ use clap::{Parser, ValueEnum};
 use parlor::{
     contacts::Standing,
     engine::{
-        ActiveCall, CallView, Device, Devices, EndReason, EngineLink, Me, NodeView, Notice, PersonView, Presence,
-        Quality, RoomView, Sending, Snapshot,
+        ActiveCall, CallView, Checkup, Device, Devices, EndReason, EngineLink, Me, NodeView, Notice, PersonView,
+        Presence, Quality, RoomView, Sending, Snapshot,
     },
     room::RoomKey,
     settings::{Language, Settings, Theme},
@@ -208,6 +208,7 @@ fn snapshot(args: &Args) -> Snapshot {
         },
         blocked: if is_online { vec![(peer(42), "Spam 3000".to_owned())] } else { Vec::new() },
         scanning: false,
+        checkup: Checkup::None,
         people: if lonely { Vec::new() } else { people.collect() },
         call: call(args.screen, names[0]),
         devices: Devices {

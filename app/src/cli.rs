@@ -10,6 +10,7 @@ use crate::{
     link::{Link, LinkError, PersonLink, node_addresses},
     name::validate_name,
     room::RoomKey,
+    settings::Language,
 };
 
 /// See and hear people on your network, with no server in between.
@@ -32,6 +33,61 @@ pub struct Cli {
 pub enum Subcommands {
     /// The same engine without a window: prints one JSON object a line, takes commands as JSON lines on stdin
     Headless(Box<Headless>),
+    /// Look what works and what does not: networks, nodes, devices; and say what to do. Exits with 1 if something is
+    /// broken
+    Doctor(Doctor),
+    /// Look at one rendezvous node: how it is reached, what it offers, and whether that works
+    NodeStatus(NodeStatus),
+}
+
+/// Flags of the doctor.
+#[derive(Clone, Debug, Args)]
+pub struct Doctor {
+    /// Look at this node, instead of those of the settings (repeatable)
+    #[arg(long, value_name = "MULTIADDR|LINK", value_parser = NodeAddresses::parse)]
+    pub node: Vec<NodeAddresses>,
+    /// Print one JSON object for each finding
+    #[arg(long)]
+    pub json: bool,
+    /// Where identity and settings are kept
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// The language to speak, instead of that of the settings
+    #[arg(long, value_enum)]
+    pub lang: Option<Lang>,
+}
+
+/// What is told of one node.
+#[derive(Clone, Debug, Args)]
+pub struct NodeStatus {
+    /// One of its addresses with /p2p/ and its key, or its link
+    #[arg(value_name = "MULTIADDR|LINK", value_parser = NodeAddresses::parse)]
+    pub address: NodeAddresses,
+    /// Print one JSON object for each finding
+    #[arg(long)]
+    pub json: bool,
+    /// The language to speak, instead of the system's
+    #[arg(long, value_enum)]
+    pub lang: Option<Lang>,
+}
+
+/// A language by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Lang {
+    /// English.
+    En,
+    /// Simplified Chinese.
+    #[value(name = "zh-CN")]
+    Zh,
+}
+
+impl From<Lang> for Language {
+    fn from(lang: Lang) -> Self {
+        match lang {
+            Lang::En => Self::English,
+            Lang::Zh => Self::Chinese,
+        }
+    }
 }
 
 /// What the window and the headless app share.
@@ -61,6 +117,9 @@ pub struct Shared {
     /// Don't be listed in the lobby of the nodes
     #[arg(long, overrides_with = "lobby")]
     pub no_lobby: bool,
+    /// Use the nodes that yours know, too: they see your IP address, your name, when you are there and for whom you look
+    #[arg(long)]
+    pub learn_nodes: bool,
     /// Whether calls go through a relay: if they can't go directly, always (nobody called learns your IP address), or
     /// never
     #[arg(long, value_enum)]
@@ -74,6 +133,10 @@ pub struct Shared {
     /// default | none | file:OUT.wav | a loudspeaker's id
     #[arg(long, value_name = "SINK")]
     pub speaker: Option<AudioSink>,
+    /// Send what the microphone hears as it is, with echo, noise and its own level: for music. Files and tones are
+    /// always sent as they are
+    #[arg(long)]
+    pub no_voice_processing: bool,
     /// Also record the other's picture: none | file:OUT.y4m
     #[arg(long, value_name = "SINK", default_value_t)]
     pub video_out: VideoSink,

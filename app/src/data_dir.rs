@@ -45,18 +45,26 @@ impl DataDir {
     /// Opens `chosen`, or the system's place for a person's files (on Linux the XDG data and config directories).
     /// Makes what is missing, readable by its owner alone.
     pub fn open(chosen: Option<&Path>) -> Result<Self, DataDirError> {
-        let (data, config) = match chosen {
-            Some(directory) => (directory.to_owned(), directory.to_owned()),
-            None => {
-                let places = ProjectDirs::from("", "", "parlor").ok_or(DataDirError::NoHome)?;
-                (places.data_dir().to_owned(), places.config_dir().to_owned())
-            }
-        };
+        let (data, config) = Self::places(chosen)?;
         for directory in [&data, &config] {
             create_private(directory).map_err(|source| DataDirError::Unusable { path: directory.clone(), source })?;
         }
         let lock = lock(&data)?;
         Ok(Self { data, config, _lock: lock })
+    }
+
+    /// What the file of the settings is called.
+    pub const SETTINGS: &str = "settings.toml";
+
+    /// Where data and settings are, without making or locking anything.
+    pub fn places(chosen: Option<&Path>) -> Result<(PathBuf, PathBuf), DataDirError> {
+        match chosen {
+            Some(directory) => Ok((directory.to_owned(), directory.to_owned())),
+            None => {
+                let places = ProjectDirs::from("", "", "parlor").ok_or(DataDirError::NoHome)?;
+                Ok((places.data_dir().to_owned(), places.config_dir().to_owned()))
+            }
+        }
     }
 
     /// The directory of the identity and everything else that is not settings.
@@ -66,7 +74,7 @@ impl DataDir {
 
     /// The settings.
     pub fn settings_file(&self) -> PathBuf {
-        self.config.join("settings.toml")
+        self.config.join(Self::SETTINGS)
     }
 
     /// The people whom the person knows.

@@ -6,6 +6,7 @@
 
 mod address_book;
 mod candidate_privacy;
+mod checkup;
 mod circle;
 mod command;
 mod config;
@@ -43,10 +44,12 @@ pub use config::{EngineConfig, Overrides, Wakes};
 pub use link::EngineLink;
 pub use notice::{EndReason, Notice};
 pub use snapshot::{
-    ActiveCall, CallView, Device, Devices, Me, NodeView, PersonView, Presence, Quality, RoomView, Sending, Snapshot,
+    ActiveCall, CallView, Checkup, Device, Devices, Me, NodeView, PersonView, Presence, Quality, RoomView, Sending,
+    Snapshot,
 };
 
 use self::{
+    checkup::CheckupState,
     file_writer::FileWriter,
     media::ActiveMedia,
     people::People,
@@ -57,6 +60,7 @@ use self::{
 use crate::{
     call::{CallMachine, CallNotice, Effect, Input, Progress, State},
     contacts::Contacts,
+    doctor::Finding,
     name::validate_name,
     room::RoomKey,
     settings::Settings,
@@ -98,6 +102,7 @@ pub fn spawn(config: EngineConfig, wakes: Wakes) -> (EngineLink, JoinHandle<()>)
         media: ActiveMedia::none(),
         slots: Slots { preview, remote },
         devices: Devices::default(),
+        checkup: CheckupState::default(),
         accepted: None,
         connected_since: SystemTime::UNIX_EPOCH,
         tones: None,
@@ -151,6 +156,7 @@ struct Engine {
     media: ActiveMedia,
     slots: Slots,
     devices: Devices,
+    checkup: CheckupState,
     /// The call that was accepted last, and when: set-up times count from here.
     accepted: Option<(CallId, Instant)>,
     /// When the media of the newest call first came up.
@@ -179,6 +185,7 @@ enum Done {
         asked: Instant,
     },
     DevicesListed(Devices),
+    Checked(Vec<Finding>),
     SettingsSaved(Result<(), String>),
     ContactsSaved(Result<(), String>),
     RoomDerived(RoomKey, Box<Room>),
@@ -225,6 +232,7 @@ impl Engine {
         self.machine.handle(now(), Input::Shutdown);
         self.settle();
         self.stop_scanning();
+        self.checkup.abort();
         self.tones = None;
         if let Some((net, _)) = self.net.take() {
             net.shutdown().await;
@@ -249,6 +257,7 @@ impl Engine {
             Command::Scan(true) => return self.start_scanning(),
             Command::Scan(false) => return self.stop_scanning(),
             Command::RefreshDevices => return self.list_devices(),
+            Command::CheckConnection => return self.check_connection(),
             Command::Quit => return,
             Command::Call { peer, kind } => {
                 let Some(my_name) = self.settings.name.clone() else { return };
@@ -365,6 +374,7 @@ impl Engine {
             }
             Event::Signal { peer, call, body } => self.machine.handle(now(), Input::Signal { peer, call, body }),
             Event::Node(state) => self.on_node(state),
+            Event::LearnedNodes(nodes) => self.notify(Notice::LearnedNodes(nodes)),
             Event::IceServers(servers) => self.on_ice_servers(servers),
             Event::NetworkChanged => self.machine.handle(now(), Input::NetworkChanged),
             Event::SignalFailed { peer, call, error } => {
@@ -451,6 +461,7 @@ impl Engine {
                 self.notify(Notice::DevicesClosed { call, after_ms: millis_since(asked) });
             }
             Ok(Done::DevicesListed(devices)) => self.devices = devices,
+            Ok(Done::Checked(findings)) => self.checkup = CheckupState::Done(findings.into()),
             Ok(Done::SettingsSaved(result)) => {
                 self.tell_unsaved(result);
                 self.settings_writer.written(&self.settings, &mut self.work);
@@ -464,6 +475,8 @@ impl Engine {
                 self.renew_circle();
             }
             Ok(Done::ScannerClosed | Done::UrlHandlerApplied) => {}
+            // Nobody waits for it any more.
+            Err(error) if error.is_cancelled() => {}
             Err(panic) => {
                 error!(%panic, "background work panicked");
                 self.notify(Notice::Storage(format!("internal error: {panic}")));
@@ -652,6 +665,7 @@ impl Engine {
             scanning: self.scanner.is_some(),
             call: snapshot::call_view(self.machine.state(), self.connected_since, &self.media.stats, acquaintance),
             devices: self.devices.clone(),
+            checkup: self.checkup.shown(),
             settings: self.settings.clone(),
         }
     }

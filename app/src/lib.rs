@@ -5,6 +5,7 @@ pub mod call;
 pub mod cli;
 pub mod contacts;
 pub mod data_dir;
+pub mod doctor;
 pub mod engine;
 pub mod fingerprint;
 #[cfg(test)]

@@ -5,18 +5,20 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use parlor::{
     cli::{Cli, Subcommands},
-    memory, startup,
+    doctor, memory, startup,
 };
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     memory::keep_flat();
     let result = match &cli.command {
-        None => startup::window(&cli.shared, cli.link.as_deref()),
-        Some(Subcommands::Headless(args)) => startup::headless(args),
+        None => startup::window(&cli.shared, cli.link.as_deref()).map(|()| ExitCode::SUCCESS),
+        Some(Subcommands::Headless(args)) => startup::headless(args).map(|()| ExitCode::SUCCESS),
+        Some(Subcommands::Doctor(args)) => doctor::run(args),
+        Some(Subcommands::NodeStatus(args)) => doctor::node_status(args),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             #[expect(clippy::print_stderr, reason = "the person at the terminal is told why Parlor ends")]
             {

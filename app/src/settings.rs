@@ -29,8 +29,13 @@ pub struct Settings {
     pub microphone: AudioSource,
     /// Where sound goes.
     pub speaker: AudioSink,
+    /// Free what the microphone hears of echo and noise, and bring it to an even level. Off is for music.
+    pub voice_processing: bool,
     /// Be listed in the lobby of the nodes, and see who is.
     pub lobby: bool,
+    /// Use the nodes that ours know, too: be found there by contacts, and look for contacts there. Off unless somebody
+    /// wants it, since nodes that nobody has chosen then see our address.
+    pub learn_nodes: bool,
     /// Which paths calls may take.
     pub relay: IcePolicy,
     /// Open `parlor:` links that are clicked elsewhere.
@@ -51,7 +56,9 @@ impl Default for Settings {
             camera: VideoSource::default(),
             microphone: AudioSource::default(),
             speaker: AudioSink::default(),
+            voice_processing: true,
             lobby: true,
+            learn_nodes: false,
             relay: IcePolicy::All,
             open_links: true,
             nodes: Vec::new(),
@@ -151,7 +158,9 @@ mod tests {
             camera: VideoSource::File("clip.y4m".into()),
             microphone: AudioSource::Tone,
             speaker: AudioSink::Device("hw:0".into()),
+            voice_processing: false,
             lobby: false,
+            learn_nodes: true,
             relay: IcePolicy::RelayOnly,
             open_links: false,
             nodes: vec![NODE.parse().unwrap()],

@@ -31,6 +31,20 @@ impl Template {
     pub fn with(&self, placeholder: &str, value: &str) -> String {
         self.0.replace(&format!("{{{placeholder}}}"), value)
     }
+
+    /// The sentence with its placeholders filled in. What is filled in is never itself taken for a template.
+    pub fn fill(&self, values: &[(&str, &str)]) -> String {
+        let mut filled = String::with_capacity(self.0.len() + 32);
+        let mut rest = self.0.as_str();
+        while let Some((before, after)) = rest.split_once('{') {
+            filled.push_str(before);
+            let Some((placeholder, after)) = after.split_once('}') else { break };
+            filled.push_str(values.iter().find(|(name, _)| *name == placeholder).map_or("", |(_, value)| value));
+            rest = after;
+        }
+        filled.push_str(rest);
+        filled
+    }
 }
 
 /// Declares a table of sentences: each field is one key of the locale files.
@@ -61,6 +75,7 @@ sentences! {
         link: Links,
         link_error: LinkErrors,
         room_error: RoomErrors,
+        doctor: DoctorText,
         keys: Keys,
     }
     /// The first screen.
@@ -245,6 +260,8 @@ sentences! {
         tone: String,
         no_speaker: String,
         file: Template,
+        voice_processing: String,
+        voice_processing_body: String,
         refresh: String,
     }
     /// Nodes, rooms and privacy, in the settings.
@@ -270,6 +287,8 @@ sentences! {
         privacy: String,
         lobby: String,
         lobby_body: String,
+        learn_nodes: String,
+        learn_nodes_body: String,
         relay: String,
         relay_auto: String,
         relay_only: String,
@@ -339,6 +358,123 @@ sentences! {
     RoomErrors {
         no_secret: String,
         secret: Template,
+    }
+    /// What is found of the connection, what it means, and (`_do`) what to do.
+    DoctorText {
+        title: String,
+        open: String,
+        explain: String,
+        checking: String,
+        again: String,
+        level_good: String,
+        level_warning: String,
+        level_broken: String,
+        near: String,
+        nodes: String,
+        devices: String,
+        storage_title: String,
+        all_good: String,
+        some_warnings: String,
+        some_broken: String,
+        yes: String,
+        no: String,
+        seconds: Template,
+        minutes: Template,
+        hours: Template,
+        days: Template,
+        no_network: String,
+        no_network_do: String,
+        network: Template,
+        lan_sees: Template,
+        lan_quiet: Template,
+        lan_mute: Template,
+        lan_mute_do: String,
+        nobody_near: String,
+        nobody_near_do: String,
+        runs_here: String,
+        ports_free: String,
+        port_taken: Template,
+        port_taken_do: String,
+        no_nodes: String,
+        no_nodes_do: String,
+        node_reached: Template,
+        node_unreachable: Template,
+        why_unsupported: String,
+        why_unsupported_do: String,
+        why_name_unknown: String,
+        why_name_unknown_do: String,
+        why_refused: String,
+        why_refused_do: String,
+        why_no_route: String,
+        why_no_route_do: String,
+        why_timed_out: String,
+        why_timed_out_do: String,
+        why_no_handshake: String,
+        why_no_handshake_do: String,
+        node_wrong_key: Template,
+        node_wrong_key_do: String,
+        directory: Template,
+        directory_failed: Template,
+        directory_silent: String,
+        directory_broken: String,
+        directory_full: String,
+        directory_version: String,
+        directory_refused: String,
+        directory_owner_do: String,
+        directory_full_do: String,
+        directory_version_do: String,
+        node_tells: Template,
+        online_secret: String,
+        online_few: String,
+        online_about: Template,
+        node_offers: Template,
+        clock_good: String,
+        clock_behind: Template,
+        clock_ahead: Template,
+        clock_do: String,
+        udp_open: Template,
+        udp_silent: Template,
+        udp_silent_do: Template,
+        udp_blocked: String,
+        udp_blocked_do: String,
+        udp_blocked_all: String,
+        udp_blocked_all_do: String,
+        nat_none: String,
+        nat_same_port: String,
+        nat_port_for_each: String,
+        nat_port_for_each_do: String,
+        nat_unknown: String,
+        relay_udp: Template,
+        relay_udp_failed: Template,
+        relay_tcp: Template,
+        relay_tcp_failed: Template,
+        relay_no_access: String,
+        relay_silent: String,
+        relay_refused: Template,
+        relay_not_relayed: String,
+        relay_no_stream: String,
+        relay_failed_do: String,
+        relay_not_offered: Template,
+        relay_not_offered_do: String,
+        cameras: Template,
+        microphones: Template,
+        speakers: Template,
+        no_camera: String,
+        no_camera_do: String,
+        no_microphone: String,
+        no_microphone_do: String,
+        no_speaker: String,
+        no_speaker_do: String,
+        devices_unknown: Template,
+        devices_unknown_do: String,
+        storage: Template,
+        storage_plain: Template,
+        storage_full: Template,
+        storage_full_do: String,
+        storage_denied: Template,
+        storage_denied_do: String,
+        settings_damaged: Template,
+        settings_damaged_do: String,
     }
     /// The names of keys, for the hints on buttons.
     Keys {

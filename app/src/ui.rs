@@ -5,8 +5,10 @@
 
 mod call_screen;
 mod dialogs;
+mod doctor;
 mod logo;
 mod notices;
+mod page;
 mod people;
 mod ringing;
 mod settings_screen;
@@ -64,6 +66,8 @@ enum Page {
     Settings,
     /// The settings, at the nodes.
     Nodes,
+    /// What works and what does not.
+    Doctor,
 }
 
 /// What every screen draws from, and where its commands go.
@@ -157,6 +161,7 @@ impl Ui {
                         self.settings.show(ui, scene, &mut self.notices).or(Some(Page::Settings))
                     }
                     Page::Settings => self.settings.show(ui, scene, &mut self.notices),
+                    Page::Doctor => doctor::show(ui, scene),
                 };
                 self.page = next.unwrap_or(self.page);
             }

@@ -1,54 +1,64 @@
-//! Runs a WAV file (48 kHz mono 16 bit) through Opus, a simulated path and the jitter buffer, and writes what would be
-//! heard: a way to score voice quality under losses and jitter, in virtual time.
+//! Runs a WAV file (48 kHz mono 16 bit) through Opus, copies, a simulated path and the jitter buffer, and writes what
+//! would be heard, in virtual time: a way to score voice quality and delay. `tests/bench/voice` drives it.
 //!
 //! ```sh
-//! cargo run -p parlor-media --example voice_trace -- IN.wav OUT.wav LOSS_PERCENT JITTER_MS [SEED]
+//! cargo run -p parlor-media --example voice_trace -- IN.wav OUT.wav [KEY=VALUE]...
 //! ```
+//! Keys: `loss` (percent), `burst` (percent) and `length` (mean, packets), `jitter` (ms, standard deviation), `reorder`
+//! (percent, by 20 ms), `seed`, `bitrate` (of the voice itself), `fec` (percent that Opus prepares for), `copies` (of
+//! packets in each packet). The path takes 25 ms; jitter and bursts are those of the network lab.
 #![allow(clippy::print_stdout, reason = "a command-line tool")]
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    f64::consts::TAU,
+    time::{Duration, Instant},
+};
 
 use parlor_media::{
-    codec::opus::{Decoder, Encoder, PACKET},
+    codec::{
+        opus::{Decoder, Encoder, PACKET},
+        red,
+    },
     playout::audio::AudioPlayout,
-    rtp::{IncomingPacket, PathReport},
+    rtp::IncomingPacket,
 };
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
+/// What the path takes at its best.
+const PATH_MS: f64 = 25.0;
+
+/// How long jitter remembers itself.
+const JITTER_MEMORY_MS: f64 = 50.0;
+
+/// What an option is when it isn't given.
+const DEFAULTS: [(&str, f64); 9] = [
+    ("loss", 0.0),
+    ("burst", 0.0),
+    ("length", 5.0),
+    ("jitter", 0.0),
+    ("reorder", 0.0),
+    ("seed", 1.0),
+    ("bitrate", 40_000.0),
+    ("fec", 0.0),
+    ("copies", 0.0),
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let [input, output, loss, jitter, rest @ ..] = &args[..] else {
-        return Err("usage: voice_trace IN.wav OUT.wav LOSS_PERCENT JITTER_MS [SEED]".into());
+    let [input, output, options @ ..] = &args[..] else {
+        return Err("usage: voice_trace IN.wav OUT.wav [KEY=VALUE]...".into());
     };
-    let (loss, jitter): (f64, f64) = (loss.parse::<f64>()? / 100.0, jitter.parse()?);
-    let seed = rest.first().map_or(Ok(1), |seed| seed.parse())?;
-    let mut random = SmallRng::seed_from_u64(seed);
+    let mut option: HashMap<&str, f64> = DEFAULTS.into();
+    for (key, value) in options.iter().filter_map(|option| option.split_once('=')) {
+        *option.get_mut(key).ok_or_else(|| format!("there is no option {key}"))? = value.parse()?;
+    }
     let mut wav = hound::WavReader::open(input)?;
     let sound: Vec<f32> = wav.samples::<i16>().map(|s| Ok(f32::from(s?) / 32_768.0)).collect::<hound::Result<_>>()?;
 
-    let mut encoder = Encoder::new()?;
-    encoder.adapt(PathReport { loss: loss as f32, ..PathReport::default() })?;
     #[expect(clippy::disallowed_methods, reason = "only the origin of virtual time")]
     let start = Instant::now();
-    let mut bytes = 0;
-    let mut packets: Vec<IncomingPacket> = Vec::new();
-    for (i, samples) in sound.as_chunks::<PACKET>().0.iter().enumerate() {
-        let payload = encoder.encode(samples)?;
-        bytes += payload.len();
-        let delay_ms = 25.0 + random.random_range(0.0..=jitter.max(1e-3));
-        if random.random_bool(1.0 - loss) {
-            packets.push(IncomingPacket {
-                sequence: i as u16,
-                timestamp: (i * PACKET) as u32,
-                marker: i == 0,
-                payload,
-                arrived: start + Duration::from_secs_f64(((i + 1) as f64 * 20.0 + delay_ms) / 1_000.0),
-                captured_unix_us: None,
-            });
-        }
-    }
-    packets.sort_by_key(|packet| packet.arrived);
-
+    let (packets, bytes) = travel(&sound, &option, start)?;
     let spec = hound::WavSpec {
         channels: 1,
         sample_rate: 48_000,
@@ -63,7 +73,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for pull in 0..sound.len() / 480 + 20 {
         let now = start + Duration::from_millis(3 + 10 * pull as u64);
         while let Some(packet) = packets.next_if(|packet| packet.arrived <= now) {
-            playout.push(packet);
+            for block in red::unpack(&packet.payload).into_iter().rev() {
+                playout.push(IncomingPacket {
+                    sequence: packet.sequence.wrapping_sub(block.distance),
+                    timestamp: packet.timestamp.wrapping_sub(block.offset),
+                    payload: block.payload,
+                    ..packet
+                });
+            }
         }
         playout.pull(now, &mut piece);
         for sample in piece {
@@ -85,4 +102,52 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         depth / seconds,
     );
     Ok(())
+}
+
+/// The packets that arrive, in the order in which they do, and how many bytes were sent.
+fn travel(
+    sound: &[f32],
+    option: &HashMap<&str, f64>,
+    start: Instant,
+) -> Result<(Vec<IncomingPacket>, usize), Box<dyn std::error::Error>> {
+    let mut random = SmallRng::seed_from_u64(option["seed"] as u64);
+    let mut encoder = Encoder::new()?;
+    encoder.configure(option["bitrate"] as u32, option["fec"] as u8)?;
+    let mut packer = red::Packer::default();
+    let (mut packets, mut bytes) = (Vec::new(), 0);
+    let (mut in_burst, mut wander, mut newest_due) = (false, 0.0, 0.0_f64);
+    for (i, samples) in sound.as_chunks::<PACKET>().0.iter().enumerate() {
+        let timestamp = (i * PACKET) as u32;
+        let payload = packer.pack(timestamp, encoder.encode(samples)?, 111, option["copies"] as u8);
+        bytes += payload.len();
+        // Gilbert and Elliott: in a burst everything is lost.
+        let leave = 1.0 / option["length"];
+        let enter = leave * option["burst"] / (100.0 - option["burst"]);
+        in_burst = random.random_bool(if in_burst { 1.0 - leave } else { enter });
+        let is_lost = random.random_bool(option["loss"] / 100.0);
+        // Jitter that forgets itself within some packets, and overtakes nothing.
+        let keep = (-20.0 / JITTER_MEMORY_MS).exp();
+        let normal = (-2.0 * random.random_range(1e-12_f64..1.0).ln()).sqrt() * (TAU * random.random::<f64>()).cos();
+        wander = wander * keep + normal * (1.0 - keep * keep).sqrt();
+        let mut due = (i + 1) as f64 * 20.0 + (PATH_MS + wander * option["jitter"]).max(0.0);
+        if random.random_bool(option["reorder"] / 100.0) {
+            due += 20.0;
+        } else {
+            due = due.max(newest_due);
+            newest_due = due;
+        }
+        if in_burst || is_lost {
+            continue;
+        }
+        packets.push(IncomingPacket {
+            sequence: i as u16,
+            timestamp,
+            marker: i == 0,
+            payload,
+            arrived: start + Duration::from_secs_f64(due / 1_000.0),
+            captured_unix_us: None,
+        });
+    }
+    packets.sort_by_key(|packet| packet.arrived);
+    Ok((packets, bytes))
 }

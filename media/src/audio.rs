@@ -12,6 +12,7 @@ mod fuzz;
 mod list;
 pub(crate) mod mixer;
 pub(crate) mod playback;
+pub(crate) mod processing;
 mod resample;
 mod tones;
 mod wav;

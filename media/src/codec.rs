@@ -3,6 +3,7 @@
 
 pub(crate) mod h264;
 pub mod opus;
+pub mod red;
 
 use crate::{Frame, rate::Bitrate};
 

@@ -15,6 +15,8 @@ pub struct OutgoingPacket {
     pub marker: bool,
     /// RTP payload in the codec's packetization (RFC 6184, RFC 7587).
     pub payload: Bytes,
+    /// How many of the packets before it this one should repeat, where the far end takes that (RFC 2198).
+    pub copies: u8,
     /// Unix time of capture in microseconds, for the absolute capture time extension.
     pub captured_unix_us: Option<u64>,
     /// Loudness of the audio in it, 0 (loudest) to 127 (silence) -dBov (RFC 6464); `None` for video.

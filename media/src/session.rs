@@ -40,6 +40,8 @@ pub struct SessionConfig {
     pub microphone: AudioSource,
     /// Loudspeaker.
     pub speaker: AudioSink,
+    /// Free what a microphone hears of echo and noise, and bring it to an even level. Files and tones are never touched.
+    pub voice_processing: bool,
     /// Where the remote picture is recorded, if anywhere.
     pub video_out: VideoSink,
     /// A call with pictures, or voice alone. An answerer follows the offer.

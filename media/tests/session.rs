@@ -30,9 +30,11 @@ async fn candidates_that_come_before_the_description_are_used() {
     let (mut caller, mut callee) = (End::spawn(config()), End::spawn(config()));
     caller.session.create_offer();
     let offer = caller.offer().await;
+    assert!(offer.contains("red/48000/2"), "{offer}");
     // The callee answers, but the caller gets only its candidates for now, and the other way round none at all.
     callee.session.accept_offer(offer);
     let answer = callee.answer().await;
+    assert!(answer.contains("red/48000/2"), "copies of the voice are not agreed upon: {answer}");
     let candidate = callee.candidate().await;
     caller.session.add_candidate(candidate);
     caller.session.accept_answer(answer);

@@ -76,6 +76,7 @@ fn describe(event: Event) -> serde_json::Value {
             };
             json!({ "event": "node", "node": node.to_string(), "link": link, "rtt_ms": rtt_ms })
         }
+        Event::LearnedNodes(nodes) => json!({ "event": "learned_nodes", "count": nodes.len() }),
         Event::IceServers(servers) => json!({ "event": "ice_servers", "count": servers.len() }),
         Event::NetworkChanged => json!({ "event": "network_changed" }),
     }

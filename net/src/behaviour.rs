@@ -13,10 +13,11 @@ use libp2p::{
 
 use crate::{
     Error,
+    address_limits::{self, Count},
     directory::{self, Card},
     discovery::lan,
     gate::Gate,
-    heartbeat, per_address,
+    heartbeat,
     presence::Announcement,
     signalling,
 };
@@ -26,13 +27,16 @@ const MAX_CONNECTIONS_PER_PEER: u32 = 4;
 const MAX_CONNECTIONS: u32 = 512;
 const MAX_PENDING: u32 = 64;
 
+/// Several people, each with two connections and two more in passing, may share a machine, or sit behind one.
+const MAX_FROM_ADDRESS: u32 = 32;
+
 const IDENTIFY_PROTOCOL: &str = "/parlor/id/1";
 
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     // First, so that what it refuses never reaches the others.
     limits: connection_limits::Behaviour,
-    per_address: per_address::Behaviour,
+    address_limits: address_limits::Behaviour,
     blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     near: Gate<Near>,
     relay: relay::client::Behaviour,
@@ -87,7 +91,7 @@ impl Behaviour {
         let hello = lan.presence.then(|| hello.clone());
         Ok(move |relay| Self {
             limits: connection_limits::Behaviour::new(limits),
-            per_address: per_address::Behaviour::default(),
+            address_limits: address_limits::Behaviour::new(MAX_FROM_ADDRESS, Count::Near),
             blocked: allow_block_list::Behaviour::default(),
             near: Gate::new(near),
             relay,

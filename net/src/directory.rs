@@ -14,15 +14,19 @@ mod client;
 mod fuzz;
 mod handler;
 mod message;
+pub(crate) mod nodes;
 mod room;
 
-pub(crate) use self::behaviour::{Behaviour, Outcome};
 pub use self::room::{Room, RoomId};
+pub(crate) use self::{
+    behaviour::{Behaviour, Outcome},
+    handler::TURN_PROTOCOL,
+};
 #[allow(unused_imports, reason = "the node and the client are being built on these")]
 pub(crate) use self::{
     card::{Card, CardError, MAX_CARD_BYTES},
     message::{
-        Entry, GoneReason, Limits, MAX_PUSH_BYTES, MAX_REQUEST_BYTES, PROTOCOL, Place, Push, Refusal, Request, Scope,
-        TurnAccess, VERSION,
+        Entry, GoneReason, Limits, MAX_PUSH_BYTES, MAX_REQUEST_BYTES, NodeStatus, PROTOCOL, Place, Push, Refusal,
+        Request, Scope, TurnAccess, VERSION,
     },
 };

@@ -269,8 +269,10 @@ impl EventLoop {
             BehaviourEvent::Signalling(signalling::Outcome::Reach { peer }) => {
                 // Both ways at once: who was near may have gone.
                 let near = self.dialler.wanted(now(), peer);
-                let routes = self.swarm.behaviour().directory.routes(&peer);
-                let far = !routes.is_empty() && self.relayed.wanted(now(), peer);
+                // No way now may mean that a node is being connected anew, as after a change of network.
+                let directory = &self.swarm.behaviour().directory;
+                let may_be_far = !directory.routes(&peer).is_empty() || directory.awaits_a_node();
+                let far = may_be_far && self.relayed.wanted(now(), peer);
                 if self.blocked.contains(&peer) || !(near || far) {
                     self.swarm.behaviour_mut().signalling.unreachable(peer);
                 }
@@ -475,6 +477,7 @@ fn log(event: &Event) {
         Event::PeerOffline { peer, reason } => tracing::info!(%peer, ?reason, "offline"),
         Event::SignalFailed { peer, call, error } => tracing::info!(%peer, %call, error, "signalling failed"),
         Event::NetworkChanged => tracing::info!("the addresses of this machine changed"),
+        Event::LearnedNodes(nodes) => tracing::info!(addresses = nodes.len(), "our nodes know others"),
         Event::Node(NodeState { node, link }) => tracing::info!(%node, ?link, "node"),
         Event::Signal { .. } | Event::Listening { .. } | Event::IceServers(_) => {}
     }

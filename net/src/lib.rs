@@ -9,8 +9,11 @@
 
 #![cfg_attr(test, expect(clippy::disallowed_methods, reason = "tests begin at any moment"))]
 
+mod address;
+mod address_limits;
 mod behaviour;
 mod call_id;
+pub mod diagnose;
 mod directory;
 mod discovery;
 mod event_loop;
@@ -25,9 +28,10 @@ mod network_watch;
 #[cfg(feature = "node")]
 pub mod node;
 mod outbox;
-mod per_address;
 mod presence;
 pub mod signalling;
+#[cfg_attr(not(feature = "node"), allow(dead_code, reason = "a server needs more of it"))]
+mod stun;
 mod token_bucket;
 mod turn_shim;
 mod wire;
@@ -144,6 +148,10 @@ pub struct Circle {
     /// To these people we are not there, on the LAN as through nodes: no connection with them is kept. At most
     /// [`Circle::MAX_BLOCKED`].
     pub blocked: Vec<PeerId>,
+    /// Use nodes that those of the circle know, too: be found there by contacts, and look for contacts there. They see
+    /// our IP address, our name, when we are there, and for whom we look on them. Of no effect with
+    /// [`Circle::relay_only`].
+    pub learn_nodes: bool,
     /// Never let anybody beyond the LAN learn our IP address: signalling stays on the nodes' relays.
     pub relay_only: bool,
 }
@@ -221,6 +229,9 @@ pub enum Event {
     },
     /// How a node is doing has changed.
     Node(NodeState),
+    /// Those that our nodes know have changed, and are used, too, from now on ([`Circle::learn_nodes`]): their addresses,
+    /// each with `/p2p/<id>`.
+    LearnedNodes(Vec<Multiaddr>),
     /// These servers may be used for the media of calls from now on, in place of those before. Access runs out: whoever
     /// restarts a connection takes the newest.
     IceServers(Vec<IceServer>),

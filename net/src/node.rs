@@ -2,8 +2,6 @@
 //!
 //! [`spawn`] runs one on the current tokio runtime; the program `parlor-node` does nothing else.
 
-mod address;
-mod address_limits;
 mod behaviour;
 mod directory_server;
 mod event_loop;
@@ -11,7 +9,9 @@ pub mod greeting;
 mod guarded;
 mod lean;
 mod metrics;
+mod noise;
 mod options;
+mod peers;
 mod registry;
 mod turn;
 mod turn_streams;
@@ -35,8 +35,10 @@ pub struct NodeConfig {
     pub keypair: Keypair,
     /// Where to listen.
     pub listen: Vec<Multiaddr>,
-    /// Other nodes that clients are told of, each with `/p2p/<id>`.
+    /// Other nodes, each with `/p2p/<id>`: clients are told of them, and further ones are found through them.
     pub nodes: Vec<Multiaddr>,
+    /// Know nodes at private addresses, too, and on this machine: for networks without an internet.
+    pub allow_private_nodes: bool,
     /// Addresses that this machine is known by outside, where they are not its own: behind a NAT that forwards to it.
     pub public_ips: Vec<IpAddr>,
     /// Relay media, too.
@@ -54,6 +56,7 @@ impl NodeConfig {
             keypair,
             listen: listen_addresses(DEFAULT_PORT),
             nodes: Vec::new(),
+            allow_private_nodes: false,
             public_ips: Vec::new(),
             turn: Some(TurnConfig::default()),
             beat: Duration::from_secs(5),
@@ -114,6 +117,8 @@ pub struct TurnConfig {
     pub allocations_per_person: u32,
     /// Bandwidth of one person, kbit/s, both directions together.
     pub kbps_per_person: u32,
+    /// For how long access is given, seconds; clients renew it in time. Running calls may go on for longer.
+    pub access_s: u32,
 }
 
 impl Default for TurnConfig {
@@ -125,6 +130,7 @@ impl Default for TurnConfig {
             allocations: 2000,
             allocations_per_person: 12,
             kbps_per_person: 12_000,
+            access_s: 3600,
         }
     }
 }
@@ -138,6 +144,8 @@ pub struct NodeStats {
     pub clients: u64,
     /// People online now.
     pub users: u64,
+    /// Other nodes that are known and there, now.
+    pub nodes: u64,
     /// Places with somebody in them, now.
     pub places: u64,
     /// Watches of all together, now.

@@ -42,6 +42,7 @@ impl Outbox {
             Event::SignalFailed { .. }
             | Event::Listening { .. }
             | Event::Node(_)
+            | Event::LearnedNodes(_)
             | Event::IceServers(_)
             | Event::NetworkChanged => {
                 if self.others >= MAX_OTHERS {
@@ -68,6 +69,7 @@ impl Outbox {
             Event::SignalFailed { .. }
             | Event::Listening { .. }
             | Event::Node(_)
+            | Event::LearnedNodes(_)
             | Event::IceServers(_)
             | Event::NetworkChanged => self.others -= 1,
             Event::PeerOnline(_) | Event::PeerChanged(_) | Event::PeerOffline { .. } => {}
@@ -89,6 +91,7 @@ fn subject(event: &Event) -> Option<PeerId> {
         | Event::SignalFailed { .. }
         | Event::Listening { .. }
         | Event::Node(_)
+        | Event::LearnedNodes(_)
         | Event::IceServers(_)
         | Event::NetworkChanged => None,
     }

@@ -182,7 +182,8 @@ async fn receive_all(mut stream: impl AsyncRead + Unpin, socket: &UdpSocket, sou
     }
 }
 
-async fn receive(stream: &mut (impl AsyncRead + Unpin), datagram: &mut [u8]) -> io::Result<usize> {
+/// The next frame's datagram: its length.
+pub(crate) async fn receive(stream: &mut (impl AsyncRead + Unpin), datagram: &mut [u8]) -> io::Result<usize> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).await?;
     let length = u16::from_be_bytes(length).into();

@@ -57,7 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
         Self { stream, longest, read: Vec::new(), write: Vec::new(), written: 0, needs_flush: false }
     }
 
-    #[cfg(test)]
+    /// The stream. What was read of a further frame is lost.
     pub(crate) fn into_inner(self) -> S {
         self.stream
     }

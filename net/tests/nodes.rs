@@ -3,11 +3,13 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
 #![expect(clippy::disallowed_methods, reason = "tests measure")]
 
+#[path = "support/net.rs"]
+mod net;
+
 use std::time::{Duration, Instant};
 
 use parlor_net::{
-    CallId, Circle, Config, Event, EventReceiver, Found, Handle, Keypair, Multiaddr, NodeLink, OfflineReason, PeerId,
-    Person, Profile, Room, Status, Via,
+    CallId, Circle, Config, Event, Found, Keypair, Multiaddr, OfflineReason, PeerId, Person, Room, Status, Via,
     node::{self, NodeConfig, NodeHandle, TurnConfig},
     signalling::{Body, ByeReason, CallKind},
 };
@@ -19,8 +21,7 @@ use tokio::{
 };
 use tracing_subscriber::EnvFilter;
 
-/// Generous, for machines that are busy. Nothing here takes nearly as long.
-const SOON: Duration = Duration::from_secs(30);
+use self::net::{Net, SOON, profile};
 
 async fn start_node() -> NodeHandle {
     start_node_at(Keypair::generate_ed25519(), "/ip4/127.0.0.1/tcp/0".parse().unwrap()).await
@@ -43,91 +44,6 @@ fn lobby(nodes: &[&NodeHandle]) -> Circle {
 /// On these nodes, and nowhere listed.
 fn on(nodes: &[&NodeHandle]) -> Circle {
     Circle { nodes: nodes.iter().map(|node| node.addresses()[0].clone()).collect(), ..Circle::default() }
-}
-
-struct Net {
-    handle: Handle,
-    events: EventReceiver,
-    peer: PeerId,
-}
-
-impl Net {
-    fn start(name: &str, circle: Circle) -> Self {
-        Self::start_as(Keypair::generate_ed25519(), name, circle)
-    }
-
-    fn start_as(keypair: Keypair, name: &str, circle: Circle) -> Self {
-        let peer = keypair.public().to_peer_id();
-        let listen = vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()];
-        let config = Config { keypair, profile: profile(name, Status::Free), lan: false, listen, circle };
-        let (handle, events) = parlor_net::spawn(config).unwrap();
-        Self { handle, events, peer }
-    }
-
-    /// The first event that `wanted` wants; the others are passed over.
-    async fn next<T>(&mut self, mut wanted: impl FnMut(&Event) -> Option<T>) -> T {
-        let search = async {
-            loop {
-                let event = self.events.recv().await.expect("the network runs");
-                if let Some(found) = wanted(&event) {
-                    return found;
-                }
-            }
-        };
-        timeout(SOON, search).await.expect("it happens soon")
-    }
-
-    async fn online(&mut self, who: PeerId) -> Person {
-        self.next(|event| match event {
-            Event::PeerOnline(person) if person.peer == who => Some(person.clone()),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn offline(&mut self, who: PeerId) -> OfflineReason {
-        self.next(|event| match event {
-            Event::PeerOffline { peer, reason } if *peer == who => Some(*reason),
-            _ => None,
-        })
-        .await
-    }
-
-    async fn signed_on(&mut self) {
-        self.next(|event| match event {
-            Event::Node(state) => matches!(state.link, NodeLink::Online { .. }).then_some(()),
-            _ => None,
-        })
-        .await;
-    }
-
-    async fn signal(&mut self) -> (PeerId, Body) {
-        self.next(|event| match event {
-            Event::Signal { peer, body, .. } => Some((*peer, body.clone())),
-            Event::SignalFailed { error, .. } => Some((PeerId::random(), Body::Accept { answer: error.clone() })),
-            _ => None,
-        })
-        .await
-    }
-
-    /// Who has come online by the time that `last` has, besides them.
-    async fn others_by_the_time_of(&mut self, last: PeerId) -> Vec<PeerId> {
-        let mut others = Vec::new();
-        self.next(|event| match event {
-            Event::PeerOnline(person) if person.peer == last => Some(()),
-            Event::PeerOnline(person) => {
-                others.push(person.peer);
-                None
-            }
-            _ => None,
-        })
-        .await;
-        others
-    }
-}
-
-fn profile(name: &str, status: Status) -> Profile {
-    Profile { name: name.into(), status }
 }
 
 fn call(n: u128) -> CallId {

@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Write},
     ops::Index,
+    path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -137,6 +138,12 @@ impl Host {
         self.ports.push(port);
     }
 
+    /// Takes it out of the lab. Nothing may run on it any more.
+    pub(crate) fn scrap(&self) {
+        self.ports.iter().for_each(|port| ip(&["link", "del", &port.name]));
+        ip(&["netns", "del", &self.name]);
+    }
+
     /// The cable that was plugged in first.
     fn first_port(&self) -> &Port {
         self.ports.first().expect("every host was plugged in")
@@ -179,7 +186,13 @@ impl Host {
     /// Puts a bad wire between this host and its first switch.
     #[must_use = "the wire is as good as cut once it is dropped"]
     pub fn impair(&self, impairment: Impairment) -> Wire {
-        Wire::lay(self, impairment)
+        Wire::lay(self, impairment, None)
+    }
+
+    /// Puts a good wire there, which keeps what this host sends in `file`: see [`crate::capture`].
+    #[must_use = "the wire is as good as cut once it is dropped"]
+    pub fn tap(&self, file: &Path) -> Wire {
+        Wire::lay(self, Impairment::default(), Some(file))
     }
 }
 
@@ -199,14 +212,17 @@ pub struct Impairment {
 pub struct Wire {
     process: Child,
     settings: ChildStdin,
+    /// The little switch on the host's side.
+    switch: String,
 }
 
 impl Wire {
     /// The host's port moves to a little switch of its own; the program `wire` carries frames from there to the big one.
-    fn lay(host: &Host, impairment: Impairment) -> Self {
-        let (switch, near, far) = (format!("br-{}", host.name), format!("n-{}", host.name), format!("f-{}", host.name));
+    fn lay(host: &Host, impairment: Impairment, record: Option<&Path>) -> Self {
+        let (switch, near, far) = (format!("bw-{}", host.name), format!("n-{}", host.name), format!("f-{}", host.name));
         let mut process = Command::new(binary::helper("wire"))
             .args([&near, &far])
+            .args(record)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -222,7 +238,7 @@ impl Wire {
         ip(&["link", "set", &far, "master", &port.switch, "up"]);
         ip(&["link", "set", &port.name, "master", &switch]);
         let settings = process.stdin.take().expect("stdin is piped");
-        let mut wire = Self { process, settings };
+        let mut wire = Self { process, settings, switch };
         wire.set(impairment);
         wire
     }
@@ -237,6 +253,7 @@ impl Drop for Wire {
     fn drop(&mut self) {
         let _gone = self.process.kill();
         let _reaped = self.process.wait();
+        ip(&["link", "del", &self.switch]);
     }
 }
 

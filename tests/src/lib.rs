@@ -18,6 +18,7 @@
 #![expect(clippy::panic, reason = "this serves tests: a panic is how it tells them what is wrong")]
 
 mod binary;
+pub mod capture;
 pub mod clip;
 pub mod directory;
 mod internet;
@@ -31,7 +32,7 @@ pub mod usage;
 mod window;
 
 pub use binary::{example, parlor, parlor_node};
-pub use internet::{Home, Internet, Nat};
+pub use internet::{Family, Home, Internet, Nat};
 pub use lan::{Host, Impairment, Lan, Wire};
 pub use peer::{Event, Peer, Starting};
 pub use rendezvous::Rendezvous;

@@ -14,8 +14,9 @@ use crate::{Host, binary};
 #[derive(Debug)]
 pub struct Rendezvous {
     process: Child,
-    address: String,
-    _data_dir: TempDir,
+    addresses: Vec<String>,
+    arguments: Vec<String>,
+    data_dir: TempDir,
 }
 
 impl Rendezvous {
@@ -25,25 +26,41 @@ impl Rendezvous {
     /// When it does not.
     #[must_use]
     pub fn start(host: &Host, ip: &str) -> Self {
-        let data_dir = tempfile::Builder::new().prefix("parlor-node-").tempdir().expect("a temporary directory");
-        let mut command: Command = host.command(binary::parlor_node());
-        command.arg("--data-dir").arg(data_dir.path()).args(["--json", "--allow-private", "--public-ip", ip]);
-        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the node starts");
-        let mut ready = String::new();
-        let stdout = process.stdout.take().expect("stdout is piped");
-        BufReader::new(stdout).read_line(&mut ready).expect("the node says when it is ready");
-        let ready: Value = serde_json::from_str(&ready).unwrap_or_default();
-        let addresses = ready["addresses"].as_array().cloned().unwrap_or_default();
-        let tcp = format!("/ip4/{ip}/tcp/");
-        let address = addresses.iter().filter_map(Value::as_str).find(|address| address.starts_with(&tcp));
-        let address = address.unwrap_or_else(|| panic!("the node does not listen at {tcp}: {ready}")).to_owned();
-        Self { process, address, _data_dir: data_dir }
+        Self::with(host, &[ip], &[])
     }
 
-    /// Where it is reached, with `/p2p/<id>`.
+    /// As [`Rendezvous::start`], with several addresses and further arguments.
+    ///
+    /// # Panics
+    /// When it does not listen at one of the addresses.
+    #[must_use]
+    pub fn with(host: &Host, ips: &[&str], arguments: &[&str]) -> Self {
+        let data_dir = tempfile::Builder::new().prefix("parlor-node-").tempdir().expect("a temporary directory");
+        let public = ips.iter().flat_map(|ip| ["--public-ip", ip]);
+        let arguments: Vec<String> = public.chain(arguments.iter().copied()).map(str::to_owned).collect();
+        let (process, listening) = launch(host, &arguments, &data_dir);
+        let address = |ip: &&str| {
+            let tcp = format!("/{}/{ip}/tcp/", if ip.contains(':') { "ip6" } else { "ip4" });
+            let found = listening.iter().find(|address| address.starts_with(&tcp));
+            found.unwrap_or_else(|| panic!("the node does not listen at {tcp}: {listening:?}")).clone()
+        };
+        let addresses = ips.iter().map(address).collect();
+        Self { process, addresses, arguments, data_dir }
+    }
+
+    /// Where it is reached, with `/p2p/<id>`: at its first address.
+    ///
+    /// # Panics
+    /// Never: it has one.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.address
+        self.addresses.first().expect("it was started with an address")
+    }
+
+    /// Where it is reached, for each address that it was started with.
+    #[must_use]
+    pub fn addresses(&self) -> &[String] {
+        &self.addresses
     }
 
     /// Dies without a word.
@@ -51,6 +68,28 @@ impl Rendezvous {
         self.process.kill().expect("it still runs");
         self.process.wait().expect("it can be reaped");
     }
+
+    /// Dies without a word, and comes back as the same node.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn restart(&mut self, host: &Host) {
+        self.crash();
+        (self.process, _) = launch(host, &self.arguments, &self.data_dir);
+    }
+}
+
+/// A node, and where it says it listens.
+fn launch(host: &Host, arguments: &[String], data_dir: &TempDir) -> (Child, Vec<String>) {
+    let mut command: Command = host.command(binary::parlor_node());
+    command.arg("--data-dir").arg(data_dir.path()).args(["--json", "--allow-private"]).args(arguments);
+    let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().expect("the node starts");
+    let mut ready = String::new();
+    let stdout = process.stdout.take().expect("stdout is piped");
+    BufReader::new(stdout).read_line(&mut ready).expect("the node says when it is ready");
+    let ready: Value = serde_json::from_str(&ready).unwrap_or_default();
+    let addresses = ready["addresses"].as_array().into_iter().flatten();
+    (process, addresses.filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
 impl Drop for Rendezvous {

@@ -389,7 +389,7 @@ fn what_the_program_can_not_do_it_says_in_a_sentence() {
     let table: [(&[&str], &str); 4] = [
         (&["--listen", &quic, "--no-metrics"], "Address already in use"),
         (&["--listen", "/ip4/127.0.0.1/tcp/0", "--turn-port", &turn, "--no-metrics"], "Address already in use"),
-        (&["--peer-node", "/ip4/192.0.2.1/tcp/1"], "/p2p/"),
+        (&["--peer", "/ip4/192.0.2.1/tcp/1"], "/p2p/"),
         (&["--config", "/nowhere/node.toml"], "/nowhere/node.toml"),
     ];
     for (args, wanted) in table {

@@ -9,7 +9,7 @@ use crate::{link::node_of, room::RoomKey};
 
 impl Engine {
     /// Addresses of nodes: those of this run, then those that were kept.
-    fn node_addresses(&self) -> Vec<Multiaddr> {
+    pub(super) fn node_addresses(&self) -> Vec<Multiaddr> {
         let mut addresses = self.config.overrides.nodes.clone();
         for address in &self.settings.nodes {
             if !addresses.contains(address) {
@@ -42,6 +42,7 @@ impl Engine {
             rooms: self.room_keys().iter().filter_map(|key| self.rooms.get(key).cloned()).collect(),
             contacts: watched,
             blocked: self.contacts.blocked().map(|(peer, _)| peer).collect(),
+            learn_nodes: self.config.overrides.learn_nodes || self.settings.learn_nodes,
             relay_only: self.relay_policy() == IcePolicy::RelayOnly,
         }
     }
@@ -62,7 +63,9 @@ impl Engine {
     }
 
     pub(super) fn on_node(&mut self, NodeState { node, link }: NodeState) {
-        let before = self.nodes.insert(node, link.clone());
+        let configured = self.node_addresses().iter().any(|address| node_of(address) == Some(node));
+        // Of those that our nodes know, of which there may be many, no one asks later.
+        let before = if configured { self.nodes.insert(node, link.clone()) } else { None };
         if before.is_none_or(|before| is_news(&before, &link)) {
             info!(%node, ?link, "node");
             self.notify(Notice::Node { node, link });

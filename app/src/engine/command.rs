@@ -42,6 +42,8 @@ pub enum Command {
     Scan(bool),
     /// Look for cameras, microphones and loudspeakers again.
     RefreshDevices,
+    /// Look what works and what does not; [`super::Snapshot::checkup`] tells.
+    CheckConnection,
     /// Stop: end the call, say goodbye, save.
     Quit,
 }

@@ -50,12 +50,16 @@ pub struct Overrides {
     pub microphone: Option<AudioSource>,
     /// Instead of the loudspeaker of the settings.
     pub speaker: Option<AudioSink>,
+    /// The microphone's sound is sent as it is, whatever the settings say.
+    pub no_voice_processing: bool,
     /// Nodes besides those of the settings, each with `/p2p/<id>` at its end.
     pub nodes: Vec<Multiaddr>,
     /// Rooms besides those of the settings.
     pub rooms: Vec<RoomKey>,
     /// Instead of the settings' word on the lobby.
     pub lobby: Option<bool>,
+    /// Use the nodes that ours know, whatever the settings say.
+    pub learn_nodes: bool,
     /// Instead of the settings' word on relays.
     pub relay: Option<IcePolicy>,
     /// Where the other's picture is recorded.

@@ -145,6 +145,7 @@ impl Engine {
             camera: if with_video { camera.clone() } else { VideoSource::None },
             microphone: overrides.microphone.as_ref().unwrap_or(&self.settings.microphone).clone(),
             speaker: overrides.speaker.as_ref().unwrap_or(&self.settings.speaker).clone(),
+            voice_processing: self.settings.voice_processing && !overrides.no_voice_processing,
             video_out: overrides.video_out.clone(),
             with_video,
             interfaces: self.config.interfaces,

@@ -1,7 +1,7 @@
 use std::path::PathBuf;
 
 use parlor_media::{DeviceProblem, Path};
-use parlor_net::{CallId, NodeLink, OfflineReason, PeerId, Via, signalling::CallKind};
+use parlor_net::{CallId, Multiaddr, NodeLink, OfflineReason, PeerId, Via, signalling::CallKind};
 
 use crate::call::CallNotice;
 
@@ -137,6 +137,8 @@ pub enum Notice {
         /// How it is doing.
         link: NodeLink,
     },
+    /// These nodes, which ours know, are used, too, from now on: their addresses.
+    LearnedNodes(Vec<Multiaddr>),
     /// A link was opened outside of the window, or held up to the camera: show whom it leads to.
     OpenLink(String),
     /// Somebody can't be added or blocked: there are too many already.

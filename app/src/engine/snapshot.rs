@@ -1,4 +1,4 @@
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use parlor_media::{CameraState, Path, Stats};
 use parlor_net::{CallId, Multiaddr, NodeLink, PeerId, RoomId, Status, Via, signalling::CallKind};
@@ -7,6 +7,7 @@ use super::quality::quality;
 use crate::{
     call::{self, Active, Progress, State},
     contacts::Standing,
+    doctor::Finding,
     room::RoomKey,
     settings::Settings,
 };
@@ -31,8 +32,22 @@ pub struct Snapshot {
     pub call: CallView,
     /// What can be chosen in the settings.
     pub devices: Devices,
+    /// What works and what does not, since the person asked.
+    pub checkup: Checkup,
     /// The settings in use.
     pub settings: Settings,
+}
+
+/// What works and what does not.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Checkup {
+    /// Nobody asked.
+    #[default]
+    None,
+    /// It is being looked at.
+    Running,
+    /// What was found.
+    Done(Arc<[Finding]>),
 }
 
 /// Who we are.

@@ -1,7 +1,7 @@
 //! What the headless app prints: one JSON object a line. A public interface, described in the README.
 
 use parlor_media::{DeviceKind, PathKind, Problem, Stats};
-use parlor_net::{CallId, NodeLink, OfflineReason, PeerId, Via, signalling::CallKind};
+use parlor_net::{CallId, Multiaddr, NodeLink, OfflineReason, PeerId, Via, signalling::CallKind};
 use serde::Serialize;
 
 use crate::engine::{EndReason, Notice};
@@ -77,6 +77,8 @@ pub(super) enum Event {
         #[serde(skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
+    /// These nodes, which ours know, are used, too, from now on.
+    LearnedNodes { nodes: Vec<Multiaddr> },
     /// A device or file is not as it should be; the call goes on.
     Device { device: DeviceKind, problem: Problem, detail: String },
     /// Something else went wrong, or a line of input was not understood.
@@ -151,6 +153,7 @@ impl Event {
             Notice::DevicesClosed { call, after_ms } => vec![Self::DevicesClosed { call, after_ms }],
             Notice::MissedWhileBusy { peer, name } => vec![Self::MissedWhileBusy { peer, name }],
             Notice::Node { node, link } => vec![Self::of_node(node, link)],
+            Notice::LearnedNodes(nodes) => vec![Self::LearnedNodes { nodes }],
             // Nobody is here to look at it.
             Notice::OpenLink(_) => Vec::new(),
             Notice::ContactsFull => vec![Self::Error { message: "there are too many contacts".to_owned() }],

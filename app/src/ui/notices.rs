@@ -210,6 +210,7 @@ const fn fate(notice: &Notice) -> Fate {
         | Notice::Reconnecting { .. }
         | Notice::Reconnected { .. }
         | Notice::Node { .. }
+        | Notice::LearnedNodes(_)
         | Notice::OpenLink(_)
         | Notice::DevicesClosed { .. } => Fate::Elsewhere,
     }
@@ -266,6 +267,7 @@ fn line(notice: &Notice, text: &Text, palette: &Palette) -> Option<Line> {
         | Notice::Reconnecting { .. }
         | Notice::Reconnected { .. }
         | Notice::Node { .. }
+        | Notice::LearnedNodes(_)
         | Notice::OpenLink(_)
         | Notice::DevicesClosed { .. } => return None,
     };

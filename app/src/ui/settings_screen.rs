@@ -2,7 +2,7 @@
 
 mod network;
 
-use egui::{Align, ComboBox, Key, Layout, Rect, ScrollArea, Sense, Ui, Vec2, vec2};
+use egui::{ComboBox, Key, Ui};
 use egui_phosphor::regular as icons;
 use parlor_media::{AudioSink, AudioSource, VideoSource};
 
@@ -10,9 +10,10 @@ use self::network::Network;
 use super::{
     Page, Scene,
     notices::Notices,
-    theme::{self, GAP, TOUCH},
+    page::page,
+    theme::{self, GAP},
     welcome::name_field,
-    widgets::{card, icon_button, label, primary_button, segments},
+    widgets::{card, label, primary_button, segments, switch},
 };
 use crate::{
     engine::{Command, Device},
@@ -21,8 +22,6 @@ use crate::{
     settings::{Language, Theme},
     text::Text,
 };
-
-const WIDTH: f32 = 560.0;
 
 /// What was typed and not saved yet.
 #[derive(Default)]
@@ -37,37 +36,19 @@ impl SettingsScreen {
     /// Draws the settings. Returns where to go next.
     pub(super) fn show(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, notices: &mut Notices) -> Option<Page> {
         let mut next = None;
-        let whole = ui.max_rect();
-        let width = (whole.width() - 4.0 * GAP).min(WIDTH);
-        let middle = Rect::from_center_size(whole.center(), vec2(width, whole.height()));
-        let builder = egui::UiBuilder::new().max_rect(middle).layout(Layout::top_down(Align::Min));
-        ui.scope_builder(builder, |ui| {
-            ui.add_space(1.5 * GAP);
-            let (bar, _) = ui.allocate_exact_size(vec2(width, TOUCH), Sense::hover());
-            let back = Rect::from_min_size(bar.min, Vec2::splat(TOUCH));
-            let back = icon_button(ui, back, icons::ARROW_LEFT, &scene.text.settings.back, scene.palette).clicked();
-            let typing = ui.memory(|memory| memory.focused().is_some());
-            if back || (!typing && !scene.behind_dialog && ui.input(|input| input.key_pressed(Key::Escape))) {
-                *self = Self::default();
-                next = Some(Page::People);
+        let leaves = page(ui, scene, &scene.text.settings.title, |ui, scene| {
+            self.profile(ui, scene);
+            appearance(ui, scene);
+            devices(ui, scene);
+            self.network.show(ui, scene, notices);
+            if doctor(ui, scene) {
+                next = Some(Page::Doctor);
             }
-            let title = bar.with_min_x(bar.left() + TOUCH + GAP);
-            ui.put(title, |ui: &mut Ui| {
-                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                    label(ui, &scene.text.settings.title, theme::semibold(20.0), scene.palette.text)
-                })
-                .inner
-            });
-            ui.add_space(GAP);
-            ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
-                ui.spacing_mut().item_spacing.y = 1.25 * GAP;
-                self.profile(ui, scene);
-                appearance(ui, scene);
-                devices(ui, scene);
-                self.network.show(ui, scene, notices);
-                ui.add_space(2.0 * GAP);
-            });
         });
+        if leaves {
+            *self = Self::default();
+            next = Some(Page::People);
+        }
         next
     }
 
@@ -144,7 +125,7 @@ fn devices(ui: &mut Ui, scene: &mut Scene<'_>) {
     let devices = &scene.snapshot.devices;
     let own = &text.settings;
     section(ui, scene, &own.devices);
-    let (mut camera, mut microphone, mut speaker, mut refresh) = (None, None, None, false);
+    let (mut camera, mut microphone, mut speaker, mut processing, mut refresh) = (None, None, None, None, false);
     card(ui, palette, |ui| {
         let fixed = [
             (VideoSource::Default, &own.default),
@@ -163,18 +144,35 @@ fn devices(ui: &mut Ui, scene: &mut Scene<'_>) {
         let fixed = [(AudioSink::Default, &own.default), (AudioSink::None, &own.no_speaker)];
         let choices = with_devices(fixed, &devices.speakers, AudioSink::Device);
         speaker = choose(ui, scene, &own.speaker, &settings.speaker, choices);
+        processing = switch(ui, &own.voice_processing, settings.voice_processing, palette);
+        label(ui, &own.voice_processing_body, theme::regular(13.0), palette.muted);
         refresh = ui.button(&own.refresh).clicked();
     });
     if refresh {
         scene.commands.push(Command::RefreshDevices);
     }
-    if camera.is_some() || microphone.is_some() || speaker.is_some() {
+    if camera.is_some() || microphone.is_some() || speaker.is_some() || processing.is_some() {
         scene.change_settings(|settings| {
             settings.camera = camera.unwrap_or_else(|| settings.camera.clone());
             settings.microphone = microphone.unwrap_or_else(|| settings.microphone.clone());
             settings.speaker = speaker.unwrap_or_else(|| settings.speaker.clone());
+            settings.voice_processing = processing.unwrap_or(settings.voice_processing);
         });
     }
+}
+
+/// Whether the person wants to know what works.
+fn doctor(ui: &mut Ui, scene: &mut Scene<'_>) -> bool {
+    let (text, palette) = (scene.text, scene.palette);
+    section(ui, scene, &text.doctor.title);
+    let wanted = card(ui, palette, |ui| {
+        label(ui, &text.doctor.explain, theme::regular(14.0), palette.muted);
+        ui.button(&text.doctor.open).clicked()
+    });
+    if wanted {
+        scene.commands.push(Command::CheckConnection);
+    }
+    wanted
 }
 
 fn section(ui: &mut Ui, scene: &Scene<'_>, title: &str) {

@@ -1,6 +1,7 @@
 //! Every screen, driven through its accessibility tree as a person or a screen reader would.
 
 mod calls;
+mod doctor;
 mod links;
 mod looks;
 mod network;
@@ -18,7 +19,7 @@ use parlor_net::{CallId, Keypair, PeerId, Status, Via, signalling::CallKind};
 use super::Ui;
 use crate::{
     contacts::Standing,
-    engine::{ActiveCall, CallView, Command, Devices, Me, PersonView, Presence, Quality, Sending, Snapshot},
+    engine::{ActiveCall, CallView, Checkup, Command, Devices, Me, PersonView, Presence, Quality, Sending, Snapshot},
     settings::{Language, Settings},
     text::Text,
 };
@@ -99,6 +100,7 @@ pub(in crate::ui) fn snapshot(language: Language) -> Snapshot {
         scanning: false,
         call: CallView::Idle,
         devices: Devices::default(),
+        checkup: Checkup::None,
         settings: Settings { language, ..Settings::default() },
     }
 }

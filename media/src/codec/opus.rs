@@ -1,13 +1,12 @@
 //! Opus (RFC 6716) for voice: 48 kHz mono, 20 ms packets, in-band forward error correction.
 //!
-//! The crate `opus` reaches everything that is used here. What it doesn't reach is the decoder's complexity, and with
-//! it libopus' neural concealment (deep PLC, decoder complexity 5 and up) and deep redundancy (DRED): these need the
-//! crate `opusic-c`, over the same libopus, and pay off where losses come in bursts of three packets and more.
+//! One libopus under two crates: `opus` encodes, `opusic-c` decodes, because only that one reaches the decoder's
+//! complexity, and with it the neural concealment of what is lost for good (complexity 5 and up).
 
 use bytes::Bytes;
 use opus::{Application, Bitrate, Channels, Signal};
 
-use crate::{audio::SAMPLE_RATE, playout::audio::Decode, rtp::PathReport};
+use crate::{audio::SAMPLE_RATE, playout::audio::Decode};
 
 /// Samples in a packet: 20 ms.
 pub const PACKET: usize = 960;
@@ -18,44 +17,64 @@ const LONGEST: usize = 5_760;
 /// More than any packet of 20 ms takes (RFC 6716, section 3.2.1).
 const LARGEST: usize = 1_275;
 
-/// What FEC prepares for, at least: below, the encoder hardly spends bits on it, and the first losses of a call come
-/// before the first report.
-const LEAST_LOSS_PERCENT: i32 = 10;
+/// Bits per second until somebody says otherwise.
+const DEFAULT_BITRATE: i32 = 32_000;
 
-/// More would leave too little for the voice itself.
-const MOST_LOSS_PERCENT: i32 = 30;
+/// The decoder's complexity: the least that conceals neurally. More would only polish copies of 16 kbit/s and below.
+const DECODER_COMPLEXITY: u8 = 5;
 
-/// Bits per second on a clean path.
-const BITRATE: i32 = 32_000;
+/// libopus refuses.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OpusError(String);
+
+impl From<opus::Error> for OpusError {
+    fn from(error: opus::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<opusic_c::ErrorCode> for OpusError {
+    fn from(error: opusic_c::ErrorCode) -> Self {
+        Self(error.message().to_owned())
+    }
+}
 
 /// Encodes a voice.
 pub struct Encoder {
     inner: opus::Encoder,
     buffer: Box<[u8; LARGEST]>,
-    /// Loss that the encoder prepares for, percent, as a slowly falling maximum.
-    loss_percent: f32,
     toc: u8,
 }
 
 impl Encoder {
     /// Sets up an encoder.
-    pub fn new() -> Result<Self, opus::Error> {
+    pub fn new() -> Result<Self, OpusError> {
         let mut inner = opus::Encoder::new(SAMPLE_RATE, Channels::Mono, Application::Voip)?;
-        inner.set_bitrate(Bitrate::Bits(BITRATE))?;
         inner.set_signal(Signal::Voice)?;
-        inner.set_inband_fec(true)?;
-        inner.set_packet_loss_perc(LEAST_LOSS_PERCENT)?;
+        inner.set_bitrate(Bitrate::Bits(DEFAULT_BITRATE))?;
         // A fullband 20 ms hybrid frame, until the encoder has chosen.
-        Ok(Self { inner, buffer: Box::new([0; LARGEST]), loss_percent: 0.0, toc: 0x78 })
+        Ok(Self { inner, buffer: Box::new([0; LARGEST]), toc: 0x78 })
     }
 
     /// Encodes 20 ms.
-    pub fn encode(&mut self, samples: &[f32; PACKET]) -> Result<Bytes, opus::Error> {
+    pub fn encode(&mut self, samples: &[f32; PACKET]) -> Result<Bytes, OpusError> {
         let len = self.inner.encode_float(samples, &mut self.buffer[..])?;
         if let Some(toc) = self.buffer[..len].first() {
             self.toc = *toc;
         }
         Ok(Bytes::copy_from_slice(&self.buffer[..len]))
+    }
+
+    /// Leaves silence out: packets of it are pauses (RFC 6716, section 2.1.9).
+    pub fn pause_in_silence(&mut self, pause: bool) -> Result<(), OpusError> {
+        Ok(self.inner.set_dtx(pause)?)
+    }
+
+    /// Whether a packet holds no sound, but says that the sender pauses: at most the table-of-contents byte and a frame
+    /// count.
+    pub fn is_pause(payload: &[u8]) -> bool {
+        payload.len() <= 2
     }
 
     /// A packet without sound: the sender pauses, nothing is lost (RFC 6716, section 3.4, discontinuous transmission).
@@ -65,47 +84,42 @@ impl Encoder {
     }
 
     /// Forgets the sound before a pause.
-    pub fn reset(&mut self) -> Result<(), opus::Error> {
-        self.inner.reset_state()
+    pub fn reset(&mut self) -> Result<(), OpusError> {
+        Ok(self.inner.reset_state()?)
     }
 
-    /// Follows what the far end says: at once when losses grow, slowly when they shrink, for they come in spells.
-    pub fn adapt(&mut self, report: PathReport) -> Result<(), opus::Error> {
-        let reported = if report.loss.is_finite() { report.loss.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
-        self.loss_percent = reported.max(0.8 * self.loss_percent);
-        let percent = (self.loss_percent.round() as i32).clamp(LEAST_LOSS_PERCENT, MOST_LOSS_PERCENT);
-        // The copies in the next packet take their bits from the voice: give some back.
-        let bitrate = match percent {
-            ..=10 => BITRATE,
-            11..=20 => 40_000,
-            _ => 48_000,
-        };
-        self.inner.set_packet_loss_perc(percent)?;
-        self.inner.set_bitrate(Bitrate::Bits(bitrate))
+    /// Aims at another bitrate, and at a share of lost packets to prepare for with copies of low quality in the packets
+    /// after them (0: none).
+    pub fn configure(&mut self, bitrate_bps: u32, loss_percent: u8) -> Result<(), OpusError> {
+        self.inner.set_bitrate(Bitrate::Bits(bitrate_bps.min(i32::MAX as u32) as i32))?;
+        self.inner.set_inband_fec(loss_percent > 0)?;
+        Ok(self.inner.set_packet_loss_perc(i32::from(loss_percent.min(100)))?)
     }
 }
 
 /// Decodes a voice, and makes up for what is missing.
 pub struct Decoder {
-    inner: opus::Decoder,
+    inner: opusic_c::Decoder,
     buffer: Box<[f32; LONGEST]>,
 }
 
 impl Decoder {
     /// Sets up a decoder.
-    pub fn new() -> Result<Self, opus::Error> {
-        Ok(Self { inner: opus::Decoder::new(SAMPLE_RATE, Channels::Mono)?, buffer: Box::new([0.0; LONGEST]) })
+    pub fn new() -> Result<Self, OpusError> {
+        let mut inner = opusic_c::Decoder::new(opusic_c::Channels::Mono, opusic_c::SampleRate::Hz48000)?;
+        inner.set_complexity(DECODER_COMPLEXITY)?;
+        Ok(Self { inner, buffer: Box::new([0.0; LONGEST]) })
     }
 
     fn run(&mut self, payload: &[u8], samples: usize, fec: bool, out: &mut Vec<f32>) -> bool {
         let buffer = &mut self.buffer[..samples.min(LONGEST)];
-        match self.inner.decode_float(payload, buffer, fec) {
+        match self.inner.decode_float_to_slice(payload, buffer, fec) {
             Ok(len) => {
                 out.extend_from_slice(&buffer[..len]);
                 true
             }
             Err(error) => {
-                tracing::trace!(%error, "undecodable");
+                tracing::trace!(error = error.message(), "undecodable");
                 false
             }
         }
@@ -121,12 +135,15 @@ impl Decode for Decoder {
     }
 
     fn is_pause(&self, payload: &[u8]) -> bool {
-        // RFC 6716, section 3.4: at most the table-of-contents byte and a frame count.
-        payload.len() <= 2
+        Encoder::is_pause(payload)
     }
 
     fn decode(&mut self, payload: &[u8], out: &mut Vec<f32>) -> bool {
         self.run(payload, LONGEST, false, out)
+    }
+
+    fn holds_copy(&self, payload: &[u8]) -> bool {
+        holds_copy(payload)
     }
 
     fn recover(&mut self, next: &[u8], samples: usize, out: &mut Vec<f32>) -> bool {
@@ -187,7 +204,9 @@ mod tests {
     #[test]
     fn a_lost_packet_comes_back_from_the_one_after_it() {
         let sound = voice(96_000);
-        let packets = packets(&sound, &mut Encoder::new().unwrap());
+        let mut encoder = Encoder::new().unwrap();
+        encoder.configure(32_000, 10).unwrap();
+        let packets = packets(&sound, &mut encoder);
         let lost = 40;
         let whole = decode_all(&packets, |_, decoder, out, packet| assert!(decoder.decode(packet, out)));
         let concealed = decode_all(&packets, |i, decoder, out, packet| match i {
@@ -229,18 +248,13 @@ mod tests {
     }
 
     #[test]
-    fn fec_and_bitrate_follow_the_reports_and_calm_down_slowly() {
+    fn silence_becomes_pauses_when_asked_for() {
         let mut encoder = Encoder::new().unwrap();
-        let report = |loss| PathReport { loss, ..PathReport::default() };
-        encoder.adapt(report(0.25)).unwrap();
-        assert_eq!(encoder.inner.get_packet_loss_perc().unwrap(), 25);
-        assert_eq!(encoder.inner.get_bitrate().unwrap(), Bitrate::Bits(48_000));
-        encoder.adapt(report(0.0)).unwrap();
-        assert_eq!(encoder.inner.get_packet_loss_perc().unwrap(), 20);
-        for _ in 0..10 {
-            encoder.adapt(report(f32::NAN)).unwrap();
-        }
-        assert_eq!(encoder.inner.get_packet_loss_perc().unwrap(), LEAST_LOSS_PERCENT);
-        assert_eq!(encoder.inner.get_bitrate().unwrap(), Bitrate::Bits(BITRATE));
+        encoder.pause_in_silence(true).unwrap();
+        let speech = packets(&voice(48_000), &mut encoder);
+        assert!(!speech.iter().any(|packet| Encoder::is_pause(packet)));
+        let silence = packets(&[0.0; 96_000], &mut encoder);
+        let pauses = silence[50..].iter().filter(|packet| Encoder::is_pause(packet)).count();
+        assert!(pauses >= 40, "{pauses} of 50");
     }
 }

@@ -15,11 +15,14 @@ use rtc::{
 };
 
 use super::{Kind, Meter, Stage};
-use crate::rtp::IncomingPacket;
+use crate::{codec::red, rtp::IncomingPacket};
 
 /// When the media in a packet was captured, by the sender's wall clock.
 /// <https://webrtc.googlesource.com/src/+/main/docs/native-code/rtp-hdrext/abs-capture-time>
 pub(crate) const ABS_CAPTURE_TIME: &str = "http://www.webrtc.org/experiments/rtp-hdrext/abs-capture-time";
+
+/// Packets of a voice with copies of those before them (RFC 2198).
+pub(crate) const RED_PAYLOAD_TYPE: u8 = 63;
 
 /// The stage at the end of the chain.
 #[derive(Debug)]
@@ -40,6 +43,15 @@ impl Deliver {
     /// `audio` and `video` lose the packets that they have no room for.
     pub(crate) fn new(audio: SyncSender<IncomingPacket>, video: SyncSender<IncomingPacket>, meter: Arc<Meter>) -> Self {
         Self { streams: HashMap::new(), audio, video, meter }
+    }
+
+    fn hand_over(&self, pipeline: &SyncSender<IncomingPacket>, packet: IncomingPacket) {
+        match pipeline.try_send(packet) {
+            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                self.meter.overflows.fetch_add(1, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -62,15 +74,23 @@ impl Stage for Deliver {
             payload: rtp.payload,
             arrived: packet.now,
         };
-        let pipeline = match stream.kind {
-            Kind::Audio => &self.audio,
-            Kind::Video => &self.video,
-        };
-        match pipeline.try_send(incoming) {
-            Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-            Err(TrySendError::Full(_)) => {
-                self.meter.overflows.fetch_add(1, Ordering::Relaxed);
+        match stream.kind {
+            Kind::Audio if rtp.header.payload_type == RED_PAYLOAD_TYPE => {
+                // The packet itself first: it says what time the copies are to be compared with.
+                for block in red::unpack(&incoming.payload).into_iter().rev() {
+                    self.hand_over(
+                        &self.audio,
+                        IncomingPacket {
+                            sequence: incoming.sequence.wrapping_sub(block.distance),
+                            timestamp: incoming.timestamp.wrapping_sub(block.offset),
+                            payload: block.payload,
+                            ..incoming
+                        },
+                    );
+                }
             }
+            Kind::Audio => self.hand_over(&self.audio, incoming),
+            Kind::Video => self.hand_over(&self.video, incoming),
         }
     }
 

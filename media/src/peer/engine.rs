@@ -33,6 +33,10 @@ const H264_PAYLOAD_TYPE: u8 = 102;
 const RTX_PAYLOAD_TYPE: u8 = 103;
 const OPUS_PAYLOAD_TYPE: u8 = 111;
 
+/// Redundant audio (RFC 2198), and its payload type here, which is the browsers' too.
+pub(super) const RED: &str = "audio/red";
+const RED_PAYLOAD_TYPE: u8 = crate::interceptors::deliver::RED_PAYLOAD_TYPE;
+
 /// How often connectivity checks are repeated, and answered ones followed by the nomination. The stack's 200 ms would
 /// be most of the time that a call on a LAN takes to connect.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
@@ -46,8 +50,9 @@ const DISCONNECTED_AFTER: Duration = Duration::from_millis(1500);
 /// are for whoever drives the session.
 const FAILED_AFTER: Duration = Duration::from_secs(120);
 /// How long a relayed path waits for a direct one: two NATs let a check pass after a round trip between the ends, and
-/// who is behind others than these is to see a picture within 600 ms.
-const RELAY_PATIENCE: Duration = Duration::from_millis(200);
+/// who is behind others than these is to see a picture within 600 ms. A relayed path between distant ends needs no
+/// patience to lose: before its round trip, which is hardly shorter, it waits for a permission at the relay.
+const RELAY_PATIENCE: Duration = Duration::from_millis(150);
 
 /// How often receivers report. A rate control that hears of losses within half a second is quick enough to follow a
 /// changing path, and the reports are small.
@@ -83,6 +88,17 @@ pub(super) fn media() -> Result<MediaEngine, Error> {
     let mut engine = MediaEngine::default();
     let opus = RTCRtpCodecParameters { rtp_codec: codec(Kind::Audio), payload_type: OPUS_PAYLOAD_TYPE };
     engine.register_codec(opus, RtpCodecKind::Audio)?;
+    let red = RTCRtpCodec {
+        mime_type: RED.to_owned(),
+        clock_rate: 48_000,
+        channels: 2,
+        sdp_fmtp_line: format!("{OPUS_PAYLOAD_TYPE}/{OPUS_PAYLOAD_TYPE}"),
+        ..RTCRtpCodec::default()
+    };
+    engine.register_codec(
+        RTCRtpCodecParameters { rtp_codec: red, payload_type: RED_PAYLOAD_TYPE },
+        RtpCodecKind::Audio,
+    )?;
     let h264 = RTCRtpCodecParameters { rtp_codec: codec(Kind::Video), payload_type: H264_PAYLOAD_TYPE };
     engine.register_codec(h264, RtpCodecKind::Video)?;
     let rtx = RTCRtpCodec {

@@ -22,6 +22,7 @@ use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStatic
 
 use super::{Error, engine};
 use crate::{
+    codec::red::Packer,
     interceptors::{
         Kind, Meter,
         deliver::{ABS_CAPTURE_TIME, encode_capture_time},
@@ -73,6 +74,8 @@ impl Track {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Negotiated {
     payload_type: u8,
+    /// Of packets that carry copies (RFC 2198).
+    redundant: Option<u8>,
     capture_time: Option<u8>,
     audio_level: Option<u8>,
 }
@@ -84,12 +87,18 @@ impl Negotiated {
         let parameters = &parameters.rtp_parameters;
         let codec =
             parameters.codecs.iter().find(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(&mime_type))?;
+        let redundant = parameters
+            .codecs
+            .iter()
+            .find(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(engine::RED))
+            .map(|codec| codec.payload_type);
         let extension = |uri| {
             let extension = parameters.header_extensions.iter().find(|extension| extension.uri == uri)?;
             u8::try_from(extension.id).ok()
         };
         Some(Self {
             payload_type: codec.payload_type,
+            redundant: redundant.filter(|_| kind == Kind::Audio),
             capture_time: extension(ABS_CAPTURE_TIME),
             audio_level: extension(engine::AUDIO_LEVEL),
         })
@@ -115,6 +124,7 @@ pub(super) async fn write(
     }
     let mut early = held.packets.into_iter();
     let mut burst = 0;
+    let mut packer = Packer::default();
     loop {
         let Some(packet) = (match early.next() {
             Some(packet) => Some(packet),
@@ -123,8 +133,9 @@ pub(super) async fn write(
             return;
         };
         burst = if packet.marker { 0 } else { burst + 1 };
+        let packet = to_rtp(track.ssrc, negotiated, packet, &mut packer);
         meter.sent_bytes.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
-        if track.local.write_rtp(to_rtp(track.ssrc, negotiated, packet)).await.is_err() {
+        if track.local.write_rtp(packet).await.is_err() {
             return;
         }
         if burst == BURST && track.kind == Kind::Video {
@@ -169,11 +180,17 @@ async fn hold(
     }
 }
 
-fn to_rtp(ssrc: u32, negotiated: Negotiated, packet: OutgoingPacket) -> Packet {
+fn to_rtp(ssrc: u32, negotiated: Negotiated, packet: OutgoingPacket, packer: &mut Packer) -> Packet {
+    let (payload_type, payload) = match negotiated.redundant {
+        Some(redundant) => {
+            (redundant, packer.pack(packet.timestamp, packet.payload, negotiated.payload_type, packet.copies))
+        }
+        None => (negotiated.payload_type, packet.payload),
+    };
     let mut header = Header {
         version: 2,
         marker: packet.marker,
-        payload_type: negotiated.payload_type,
+        payload_type,
         sequence_number: packet.sequence,
         timestamp: packet.timestamp,
         ssrc,
@@ -185,7 +202,7 @@ fn to_rtp(ssrc: u32, negotiated: Negotiated, packet: OutgoingPacket) -> Packet {
     if let Some((id, level)) = negotiated.audio_level.zip(packet.level) {
         extend(&mut header, id, Bytes::copy_from_slice(&[level & 0x7F]));
     }
-    Packet { header, payload: packet.payload }
+    Packet { header, payload }
 }
 
 fn extend(header: &mut Header, id: u8, value: Bytes) {
@@ -203,6 +220,7 @@ mod tests {
             timestamp: 960,
             marker: true,
             payload: Bytes::from_static(b"voice"),
+            copies: 0,
             captured_unix_us: Some(1_795_360_000_000_000),
             level: Some(30),
         }
@@ -210,15 +228,30 @@ mod tests {
 
     #[test]
     fn packet_carries_what_was_negotiated() {
-        let negotiated = Negotiated { payload_type: 111, capture_time: Some(3), audio_level: Some(4) };
+        let negotiated = Negotiated { payload_type: 111, redundant: None, capture_time: Some(3), audio_level: Some(4) };
         let packet = packet(7);
-        let rtp = to_rtp(5, negotiated, packet.clone());
+        let rtp = to_rtp(5, negotiated, packet.clone(), &mut Packer::default());
         assert_eq!((rtp.header.ssrc, rtp.header.payload_type, rtp.header.sequence_number), (5, 111, 7));
         assert_eq!(rtp.header.get_extension(4).as_deref(), Some(&[30][..]));
         assert_eq!(rtp.header.get_extension(3).map(|value| value.len()), Some(8));
         let bare = Negotiated { capture_time: None, audio_level: None, ..negotiated };
-        assert!(to_rtp(5, bare, packet).header.extensions.is_empty());
+        assert!(to_rtp(5, bare, packet, &mut Packer::default()).header.extensions.is_empty());
     }
+
+    #[test]
+    fn copies_go_to_whom_takes_them_and_only_the_voice_to_others() {
+        let negotiated = Negotiated { payload_type: 111, redundant: Some(63), capture_time: None, audio_level: None };
+        let mut packer = Packer::default();
+        let packet = |sequence| OutgoingPacket { copies: 1, ..packet(sequence) };
+        to_rtp(5, negotiated, packet(7), &mut packer);
+        let mut second = packet(8);
+        second.timestamp += 960;
+        let rtp = to_rtp(5, negotiated, second.clone(), &mut packer);
+        assert_eq!((rtp.header.payload_type, rtp.payload.len()), (63, 4 + 1 + 2 * 5));
+        let rtp = to_rtp(5, Negotiated { redundant: None, ..negotiated }, second, &mut packer);
+        assert_eq!((rtp.header.payload_type, &rtp.payload[..]), (111, &b"voice"[..]));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_first_pictures_wait_a_moment_for_the_connection() {
         let (sender, mut packets) = mpsc::channel(8);

@@ -204,6 +204,7 @@ impl Worker {
                 timestamp,
                 marker: index + 1 == count,
                 payload,
+                copies: 0,
                 captured_unix_us: frame.captured_unix_us,
                 level: None,
             };

@@ -11,6 +11,8 @@
 mod delay;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod quality;
 mod stretch;
 #[cfg(test)]
 mod tests;
@@ -37,6 +39,8 @@ pub trait Decode {
     fn is_pause(&self, payload: &[u8]) -> bool;
     /// Appends the sound of a packet; false when it can't.
     fn decode(&mut self, payload: &[u8], out: &mut Vec<f32>) -> bool;
+    /// Whether a payload holds a copy of the packet before it.
+    fn holds_copy(&self, payload: &[u8]) -> bool;
     /// Appends the last `samples` before `next`, from the copy in it; false when there is none.
     fn recover(&mut self, next: &[u8], samples: usize, out: &mut Vec<f32>) -> bool;
     /// Appends `samples` that continue what was decoded last.
@@ -154,32 +158,41 @@ impl<D: Decode> AudioPlayout<D> {
         }
     }
 
-    /// Takes a packet that arrived.
+    /// Takes a packet that arrived, itself or as a copy in another.
     pub fn push(&mut self, packet: IncomingPacket) {
         let Some(duration) = self.decoder.duration(&packet.payload) else { return };
+        let duration = duration as i64;
         let arrived = self.samples_at(packet.arrived);
-        let timestamp = match self.delay.place(packet.timestamp, arrived) {
-            Placed::At(timestamp) => timestamp,
+        let (timestamp, is_new) = match self.delay.place(packet.timestamp, arrived) {
+            Placed::At(timestamp) => (timestamp, true),
+            Placed::Again(timestamp) => (timestamp, false),
             Placed::Restarted(timestamp) => {
                 self.packets.clear();
                 self.lags.clear();
                 self.idle(i64::MIN, true);
-                timestamp
+                (timestamp, true)
             }
             Placed::Suspect => return,
         };
-        let needed_from = match self.state {
-            State::Idle { not_before, .. } => not_before,
-            State::Playing { next, .. } => next,
-        };
-        if timestamp < needed_from {
-            self.counts.late += 1;
+        if self.decoder.holds_copy(&packet.payload) {
+            self.delay.copied(timestamp - duration, arrived);
+        }
+        if timestamp < self.needed_from() {
+            self.counts.late += u64::from(is_new);
             return;
         }
-        let packet = Packet { sequence: packet.sequence, payload: packet.payload, duration: duration as i64 };
+        let packet = Packet { sequence: packet.sequence, payload: packet.payload, duration };
         self.packets.entry(timestamp).or_insert(packet);
         if self.packets.len() > MOST_PACKETS {
             self.packets.pop_first();
+        }
+    }
+
+    /// What lies before is not needed any more.
+    fn needed_from(&self) -> i64 {
+        match self.state {
+            State::Idle { not_before, .. } => not_before,
+            State::Playing { next, .. } => next,
         }
     }
 
@@ -259,7 +272,7 @@ impl<D: Decode> AudioPlayout<D> {
         // Whole pitch periods are cut unheard; the longer there was none, the less alike the two sides of a cut need be.
         let alike = 0.9 - 0.01 * self.waiting as f32;
         let changed = if too_much {
-            while self.pcm.len() < stretch::ENOUGH && self.decode_next() {}
+            while self.pcm.len() < stretch::ENOUGH && self.decode_next(now) {}
             // Whole pieces, because the rest of a piece comes back as what the next pull ends in.
             stretch::shorten(&mut self.pcm, (least - wanted) as usize / PIECE * PIECE, alike)
         } else {
@@ -286,7 +299,7 @@ impl<D: Decode> AudioPlayout<D> {
     fn refill(&mut self, now: i64) {
         match self.state {
             State::Idle { not_before, paused } => self.refill_idle(now, not_before, paused),
-            State::Playing { next, made_up, sequence } => self.refill_playing(next, made_up, sequence),
+            State::Playing { next, made_up, sequence } => self.refill_playing(now, next, made_up, sequence),
         }
     }
 
@@ -304,7 +317,7 @@ impl<D: Decode> AudioPlayout<D> {
                 self.state = State::Playing { next: *timestamp, made_up: 0, sequence };
                 self.seam = true;
                 self.lags.clear();
-                self.decode_next();
+                self.decode_next(now);
             }
             _ => {
                 let missing = PIECE - self.pcm.len();
@@ -313,14 +326,14 @@ impl<D: Decode> AudioPlayout<D> {
         }
     }
 
-    fn refill_playing(&mut self, next: i64, made_up: i64, sequence: u16) {
+    fn refill_playing(&mut self, now: i64, next: i64, made_up: i64, sequence: u16) {
         let Some((&timestamp, packet)) = self.packets.first_key_value() else {
-            // Late or lost, nobody knows yet. If it still comes it will be played: the lag grows.
+            // Late or lost, nobody knows yet.
             self.make_up(PIECE as i64);
             return;
         };
         if timestamp <= next {
-            if !self.decode_next() {
+            if !self.decode_next(now) {
                 self.make_up(PIECE as i64);
             }
             return;
@@ -330,7 +343,7 @@ impl<D: Decode> AudioPlayout<D> {
             // Nothing is lost: the sender was silent.
             self.pause(next);
         } else if missing <= 0 {
-            self.state = State::Playing { next: timestamp, made_up: 0, sequence };
+            self.state = State::Playing { next: timestamp, made_up: -missing, sequence };
         } else if missing > packet.duration || !self.recover(timestamp, missing) {
             self.make_up(missing.min(PIECE as i64));
         }
@@ -353,8 +366,8 @@ impl<D: Decode> AudioPlayout<D> {
     }
 
     /// Decodes the packet that is next in time; false when it is not there.
-    fn decode_next(&mut self) -> bool {
-        let State::Playing { next, sequence, .. } = self.state else { return false };
+    fn decode_next(&mut self, now: i64) -> bool {
+        let State::Playing { next, made_up, .. } = self.state else { return false };
         let Some(entry) = self.packets.first_entry().filter(|entry| *entry.key() <= next) else { return false };
         let (timestamp, packet) = entry.remove_entry();
         let next = timestamp + packet.duration;
@@ -363,15 +376,21 @@ impl<D: Decode> AudioPlayout<D> {
             return true;
         }
         let mut sound = Vec::with_capacity(packet.duration as usize);
-        self.state = State::Playing { next, made_up: 0, sequence: packet.sequence };
-        if self.decoder.decode(&packet.payload, &mut sound) {
+        let decoded = self.decoder.decode(&packet.payload, &mut sound);
+        if decoded {
             self.counts.packets += 1;
-            self.delay.received(packet.sequence.wrapping_sub(sequence).wrapping_sub(1));
-            self.append(&sound, 0);
         } else {
             self.decoder.conceal(packet.duration as usize, &mut sound);
-            self.append(&sound, sound.len());
         }
+        // What was made up was heard in its place: of what comes late after all, only as much is heard as the lag may
+        // grow. It is decoded whole, so that what follows is.
+        let lag = now + self.pcm.len() as i64 - self.delay.base() - timestamp;
+        let skipped = (lag - self.delay.wanted()).min(made_up).clamp(0, sound.len() as i64);
+        let made_up = if skipped == sound.len() as i64 { made_up - skipped } else { 0 };
+        self.state = State::Playing { next, made_up, sequence: packet.sequence };
+        self.seam |= skipped > 0;
+        let heard = &sound[skipped as usize..];
+        self.append(heard, if decoded { 0 } else { heard.len() });
         true
     }
 

@@ -58,6 +58,7 @@ struct Sources {
     camera: VideoSource,
     microphone: AudioSource,
     speaker: AudioSink,
+    voice_processing: bool,
     video_out: VideoSink,
     preview: FrameSender,
     remote: FrameSender,
@@ -82,6 +83,7 @@ impl Media {
             camera: config.camera,
             microphone: config.microphone,
             speaker: config.speaker,
+            voice_processing: config.voice_processing,
             video_out: config.video_out,
             preview: config.preview,
             remote: config.remote,
@@ -173,7 +175,8 @@ impl Media {
     ) -> mpsc::Receiver<OutgoingPacket> {
         let (outgoing, packets) = mpsc::channel(MAX_VOICE_PACKETS);
         let tell = self.teller();
-        let voice = Voice::open(&self.sources.microphone, &self.sources.speaker, outgoing, incoming, move |event| {
+        let Sources { microphone, speaker, voice_processing, .. } = &self.sources;
+        let voice = Voice::open(microphone, speaker, *voice_processing, outgoing, incoming, move |event| {
             tell(match event {
                 VoiceEvent::FirstSound => MediaEvent::FirstAudio,
                 VoiceEvent::Problem(problem) => MediaEvent::Problem(problem),

@@ -21,6 +21,7 @@ pub fn config() -> (SessionConfig, FrameReceiver, FrameReceiver) {
         camera: VideoSource::TestCard,
         microphone: AudioSource::Tone,
         speaker: AudioSink::None,
+        voice_processing: true,
         video_out: VideoSink::None,
         with_video: true,
         interfaces: Interfaces::Loopback,

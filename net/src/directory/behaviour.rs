@@ -39,6 +39,8 @@ pub(crate) enum Outcome {
     Unseen { node: PeerId, peer: PeerId, found: Found, reason: OfflineReason },
     /// How a node is doing has changed.
     Node(NodeState),
+    /// Our nodes know these others, which are used, too, from now on.
+    Learned(Vec<Multiaddr>),
     /// These serve media from now on.
     IceServers(Vec<IceServer>),
     /// Offer the node's TURN relay on a port of this machine, and [say which](Behaviour::shim_at).
@@ -128,6 +130,11 @@ impl Behaviour {
         self.client.routes(peer)
     }
 
+    /// Whether ways to people may open soon: see [`Client::awaits_a_node`].
+    pub(crate) fn awaits_a_node(&self) -> bool {
+        self.client.awaits_a_node()
+    }
+
     fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -177,6 +184,7 @@ impl Behaviour {
             Effect::Seen { node, peer, found, said } => Outcome::Seen { node, peer, found, said },
             Effect::Unseen { node, peer, found, reason } => Outcome::Unseen { node, peer, found, reason },
             Effect::State(state) => Outcome::Node(state),
+            Effect::Learned(nodes) => Outcome::Learned(nodes),
             Effect::IceServers(servers) => Outcome::IceServers(servers),
             Effect::Shim { node } => Outcome::Shim { node },
         };

@@ -12,7 +12,7 @@ mod known;
 mod node;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     time::Instant,
 };
 
@@ -23,7 +23,10 @@ use self::{
     homes::{nodes_of, plan, ranked},
     node::{Context, Node},
 };
-use super::{Card, Push, Request};
+use super::{
+    Card, Push, Request,
+    nodes::{MAX_ADDRESSES_TOLD, MAX_NODES_TOLD},
+};
 use crate::{Circle, Found, IceServer, NodeState, OfflineReason, presence::Announcement};
 
 /// Through how many nodes somebody is tried to be reached at a time.
@@ -46,6 +49,8 @@ pub(crate) enum Effect {
     Unseen { node: PeerId, peer: PeerId, found: Found, reason: OfflineReason },
     /// How a node is doing has changed.
     State(NodeState),
+    /// Our nodes know these others, which are used, too, from now on.
+    Learned(Vec<Multiaddr>),
     /// These serve media from now on.
     IceServers(Vec<IceServer>),
     /// Offer the node's TURN relay on a port of this machine, and [say which](Client::shim_at).
@@ -60,6 +65,8 @@ pub(crate) struct Client {
     circle: Circle,
     card: Card,
     nodes: BTreeMap<PeerId, Node>,
+    /// Those of them that we have only been told of.
+    learned: BTreeMap<PeerId, Vec<Multiaddr>>,
     /// Those that were taken for ailing when it was last decided what each is asked for.
     ailing: Vec<PeerId>,
     ice_servers: Vec<IceServer>,
@@ -75,6 +82,7 @@ impl Client {
             circle: Circle::default(),
             card,
             nodes: BTreeMap::new(),
+            learned: BTreeMap::new(),
             ailing: Vec::new(),
             ice_servers: Vec::new(),
             random: StdRng::seed_from_u64(seed),
@@ -95,8 +103,23 @@ impl Client {
     /// Who is found, and by whom, has changed.
     pub(crate) fn set_circle(&mut self, now: Instant, circle: Circle) {
         self.circle = circle;
+        self.renew_nodes(now);
+    }
+
+    /// Which nodes there are has changed: those of the circle, or those that they know.
+    fn renew_nodes(&mut self, now: Instant) {
         let mut nodes = nodes_of(&self.circle);
         nodes.remove(&self.local);
+        let own: BTreeSet<PeerId> = nodes.keys().copied().collect();
+        let learned = self.learned(&own);
+        if self.learned != learned {
+            self.learned.clone_from(&learned);
+            let with_id = |(node, addresses): (&PeerId, &Vec<Multiaddr>)| {
+                addresses.iter().filter_map(|address| address.clone().with_p2p(*node).ok()).collect::<Vec<_>>()
+            };
+            self.effects.push_back(Effect::Learned(learned.iter().flat_map(with_id).collect()));
+        }
+        nodes.extend(learned);
         let removed: Vec<PeerId> = self.nodes.keys().filter(|node| !nodes.contains_key(node)).copied().collect();
         for id in removed {
             self.with(now, id, |node, cx| node.set_duty(cx, None));
@@ -104,7 +127,9 @@ impl Client {
             self.effects.push_back(Effect::Forget { node: id });
         }
         for (id, addresses) in nodes {
-            self.nodes.entry(id).or_insert_with(|| Node::new(now, id)).addresses = addresses;
+            let node = self.nodes.entry(id).or_insert_with(|| Node::new(now, id));
+            node.addresses = addresses;
+            node.learned = !own.contains(&id);
         }
         self.assign(now);
         self.publish_ice_servers();
@@ -135,7 +160,11 @@ impl Client {
 
     /// A node said something.
     pub(crate) fn pushed(&mut self, now: Instant, node: PeerId, connection: ConnectionId, push: Push) {
+        let about_nodes = matches!(push, Push::Nodes { .. });
         self.with(now, node, |node, cx| node.pushed(cx, connection, push));
+        if about_nodes {
+            self.renew_nodes(now);
+        }
         self.after(now);
     }
 
@@ -199,15 +228,45 @@ impl Client {
         chosen.into_iter().filter_map(Node::circuit).take(MAX_ROUTES).collect()
     }
 
+    /// Whether a node is being connected, or will be tried again: ways to people may open soon.
+    pub(crate) fn awaits_a_node(&self) -> bool {
+        self.nodes.values().any(Node::is_on_its_way)
+    }
+
     /// Decides what each node is asked for.
     fn assign(&mut self, now: Instant) {
-        let ids: Vec<PeerId> = self.nodes.keys().copied().collect();
+        let (learned, own): (Vec<PeerId>, Vec<PeerId>) =
+            self.nodes.keys().partition(|id| self.learned.contains_key(id));
         self.ailing = self.ailing_now();
-        let mut duties = plan(self.local, &self.circle, &ids, |node| self.ailing.contains(node));
-        for id in ids {
+        let mut duties = plan(self.local, &self.circle, &own, &learned, |node| self.ailing.contains(node));
+        for id in own.into_iter().chain(learned) {
             let duty = duties.remove(&id);
             self.with(now, id, |node, cx| node.set_duty(cx, duty));
         }
+    }
+
+    /// The nodes that ours know, as far as they may be used. Those of which more of ours know come first, and then the
+    /// order is the same for everybody.
+    fn learned(&self, own: &BTreeSet<PeerId>) -> BTreeMap<PeerId, Vec<Multiaddr>> {
+        // Whoever hides their address does not show it to nodes that nobody has chosen.
+        if !self.circle.learn_nodes || self.circle.relay_only {
+            return BTreeMap::new();
+        }
+        let mut told: BTreeMap<PeerId, (usize, Vec<Multiaddr>)> = BTreeMap::new();
+        for node in own.iter().filter_map(|id| self.nodes.get(id)) {
+            for (id, addresses) in node.told().iter().filter(|(id, _)| **id != self.local && !own.contains(id)) {
+                let (tellers, known) = told.entry(*id).or_default();
+                *tellers += 1;
+                for address in addresses {
+                    if known.len() < MAX_ADDRESSES_TOLD && !known.contains(address) {
+                        known.push(address.clone());
+                    }
+                }
+            }
+        }
+        let mut told: Vec<(PeerId, (usize, Vec<Multiaddr>))> = told.into_iter().collect();
+        told.sort_by_key(|(id, (tellers, _))| (std::cmp::Reverse(*tellers), *id));
+        told.into_iter().take(MAX_NODES_TOLD).map(|(id, (_, addresses))| (id, addresses)).collect()
     }
 
     fn ailing_now(&self) -> Vec<PeerId> {

@@ -4,7 +4,7 @@ use libp2p::{PeerId, identity::Keypair};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 
-use super::{Card, Entry, GoneReason, MAX_CARD_BYTES, Place, Push, Request, Room, Scope};
+use super::{Card, Entry, GoneReason, MAX_CARD_BYTES, NodeStatus, Place, Push, Request, Room, Scope};
 use crate::{Profile, Status, mutator::fuzz, presence::Announcement};
 
 fn card(keypair: &Keypair) -> Card {
@@ -32,6 +32,7 @@ fn fuzz_directory_requests_and_pushes() {
         Request::Watch { peers: vec![peer; 3] },
         Request::Hide { from: vec![peer] },
         Request::Turn {},
+        Request::Status {},
     ]
     .iter()
     .map(|request| serde_json::to_vec(request).unwrap())
@@ -41,6 +42,14 @@ fn fuzz_directory_requests_and_pushes() {
         Push::People { scope: Scope::Place(room), people, more: true },
         Push::Gone { scope: Scope::Watched, peer, reason: GoneReason::Lost },
         Push::Beat {},
+        Push::Status(NodeStatus {
+            version: "0.1.0".into(),
+            uptime_s: 60,
+            unix_ms: 1,
+            about_online: Some(20),
+            max_online: 10_000,
+            max_in_place: 1000,
+        }),
     ];
     samples.extend(pushes.iter().map(|push| serde_json::to_vec(push).unwrap()));
     let turn = json!({ "event": "turn", "username": "u", "password": "p", "ttl_s": 600, "udp": ["192.0.2.1:3478"], "stream": true });

@@ -20,7 +20,7 @@ use super::message::{MAX_PUSH_BYTES, MAX_REQUEST_BYTES, PROTOCOL};
 use crate::wire::Framed;
 
 /// A stream of TURN messages to the node's relay (RFC 4571 framing).
-const TURN_PROTOCOL: StreamProtocol = StreamProtocol::new("/parlor/turn/1");
+pub(crate) const TURN_PROTOCOL: StreamProtocol = StreamProtocol::new("/parlor/turn/1");
 
 /// How much may wait to be written. More: the node does not read, the stream ends.
 const MAX_BUFFERED_BYTES: usize = 32 * MAX_REQUEST_BYTES;

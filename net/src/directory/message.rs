@@ -61,8 +61,12 @@ pub(crate) enum Request {
     },
     /// Give me access to the TURN relay.
     Turn {},
+    /// Which other nodes do you know? Answered by [`Push::Nodes`].
+    Nodes {},
     /// I am still here. Answered by [`Push::Beat`].
     Beat {},
+    /// How are you doing? Answered by [`Push::Status`].
+    Status {},
     /// I am leaving, on purpose.
     Bye {},
     /// A request of a later version, to be ignored.
@@ -96,8 +100,6 @@ pub(crate) enum Push {
         turn: bool,
         /// UDP ports of STUN (RFC 8489) at the address that the client has reached the node at.
         stun: Vec<u16>,
-        /// Other nodes that this one knows, with `/p2p`.
-        nodes: Vec<Multiaddr>,
         /// How often the client is to send [`Request::Beat`], milliseconds. Who is silent for three is taken for gone.
         beat_ms: u32,
         /// How much a client may ask for.
@@ -124,6 +126,12 @@ pub(crate) enum Push {
     },
     /// Answers [`Request::Turn`].
     Turn(TurnAccess),
+    /// Answers [`Request::Nodes`].
+    Nodes {
+        /// Each with `/p2p`.
+        #[serde(with = "super::nodes")]
+        nodes: Vec<Multiaddr>,
+    },
     /// Answers a request that is not granted. The stream goes on.
     Refused {
         /// The `do` of the request.
@@ -133,6 +141,8 @@ pub(crate) enum Push {
     },
     /// Answers [`Request::Beat`].
     Beat {},
+    /// Answers [`Request::Status`].
+    Status(NodeStatus),
     /// The node is shutting down: go elsewhere, or come back in a moment.
     Bye {},
     /// A push of a later version, to be ignored.
@@ -168,6 +178,28 @@ pub(crate) enum GoneReason {
     Left,
     /// The connection was lost, and they did not come back within the grace.
     Lost,
+}
+
+/// How a node is doing, for whoever looks for a fault.
+///
+/// How many people are online is told roughly, so that nobody can be seen to come or go by it: see
+/// [`NodeStatus::about_online`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeStatus {
+    /// The program's version.
+    pub(crate) version: String,
+    /// How long it has been running, seconds.
+    pub(crate) uptime_s: u64,
+    /// Its time of day, Unix milliseconds.
+    pub(crate) unix_ms: u64,
+    /// About how many people are online: one significant digit, 0 for fewer than ten, and a few minutes old. Absent if
+    /// the node keeps it to itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) about_online: Option<u32>,
+    /// How many may be online.
+    pub(crate) max_online: u32,
+    /// How many may be in one place.
+    pub(crate) max_in_place: u32,
 }
 
 /// How much a client may ask for. What goes beyond is refused.
@@ -267,6 +299,15 @@ mod tests {
         assert_eq!(survives(&Request::Beat {}), r#"{"do":"beat"}"#);
         let gone = Push::Gone { scope: Scope::Watched, peer: PeerId::random(), reason: GoneReason::Lost };
         assert!(survives(&gone).starts_with(r#"{"event":"gone","scope":"watched","peer":"#));
+        let status = NodeStatus {
+            version: "1.2.3".into(),
+            uptime_s: 7,
+            unix_ms: 8,
+            about_online: None,
+            max_online: 9,
+            max_in_place: 10,
+        };
+        assert!(survives(&Push::Status(status)).starts_with(r#"{"event":"status","version":"1.2.3","uptime_s":7,"#));
         survives(&Push::People {
             scope: Scope::Place(Place::Lobby),
             people: vec![Entry { peer: PeerId::random(), card: vec![0; 300] }],

@@ -59,6 +59,11 @@ impl Relayed {
         true
     }
 
+    /// A way has opened: whoever waits for the next attempt is tried now.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.wanted.values_mut().filter_map(|attempt| attempt.at.as_mut()).for_each(|at| *at = now);
+    }
+
     /// Whom to dial now.
     pub(crate) fn poll_dial(&mut self, now: Instant) -> Option<PeerId> {
         let (peer, attempt) = self.wanted.iter_mut().find(|(_, attempt)| attempt.at.is_some_and(|at| at <= now))?;
@@ -94,6 +99,21 @@ mod tests {
         }
         assert!(now - start < TRY_FOR && tries > 10, "{tries} tries in {:?}", now - start);
         assert_eq!(relayed.poll_timeout(), None);
+    }
+
+    #[test]
+    fn a_way_that_opens_is_tried_at_once() {
+        let (now, peer) = (Instant::now(), PeerId::random());
+        let mut relayed = Relayed::default();
+        relayed.wanted(now, peer);
+        relayed.hurry(now);
+        assert_eq!(relayed.poll_dial(now), Some(peer));
+        relayed.hurry(now);
+        assert_eq!(relayed.poll_dial(now), None, "they are being dialled");
+        assert!(relayed.failed(now, peer));
+        assert_eq!(relayed.poll_dial(now), None);
+        relayed.hurry(now);
+        assert_eq!(relayed.poll_dial(now), Some(peer));
     }
 
     #[test]

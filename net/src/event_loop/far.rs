@@ -6,7 +6,7 @@ use libp2p::{
 };
 
 use super::{EventLoop, now, unix_time_ms};
-use crate::{Circle, Event, directory::Outcome, presence::Rejected};
+use crate::{Circle, Event, NodeLink, directory::Outcome, presence::Rejected};
 
 impl EventLoop {
     /// A node has something to tell.
@@ -21,7 +21,18 @@ impl EventLoop {
                 let event = self.book.unseen(now(), node, peer, found, reason);
                 self.emit_all(event);
             }
-            Outcome::Node(state) => self.emit(Event::Node(state)),
+            Outcome::Node(state) => {
+                match state.link {
+                    NodeLink::Online { .. } => self.relayed.hurry(now()),
+                    NodeLink::Connecting | NodeLink::Failed { .. } | NodeLink::Idle => {}
+                }
+                self.emit(Event::Node(state));
+            }
+            Outcome::Learned(nodes) => {
+                // Before any of them is dialled.
+                self.swarm.behaviour_mut().tell_nodes_from_people();
+                self.emit(Event::LearnedNodes(nodes));
+            }
             Outcome::IceServers(servers) => self.emit(Event::IceServers(servers)),
             Outcome::Shim { node } => match self.shims.start(node) {
                 Ok(port) => self.swarm.behaviour_mut().directory.shim_at(node, port),

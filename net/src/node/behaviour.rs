@@ -4,13 +4,12 @@ use std::time::Duration;
 
 use libp2p::{
     connection_limits::{self, ConnectionLimits},
-    identify,
-    identity::Keypair,
-    relay,
+    identify, relay,
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
-use super::{NodeLimits, address_limits, directory_server, guarded, registry::Registry, turn_streams};
+use super::{NodeConfig, NodeLimits, directory_server, guarded, peers, registry::Registry, turn_streams};
+use crate::address_limits::{self, Count};
 
 /// Connections of one person: a few in passing, while they change networks.
 const MAX_CONNECTIONS_PER_PEER: u32 = 8;
@@ -29,32 +28,35 @@ const IDENTIFY_PROTOCOL: &str = "/parlor/id/1";
 pub(super) struct Behaviour {
     // First, so that what they refuse never reaches the others.
     limits: connection_limits::Behaviour,
-    address_limits: address_limits::Behaviour,
+    pub(super) address_limits: address_limits::Behaviour,
     identify: identify::Behaviour,
     pub(super) guarded: guarded::Behaviour,
     turn_streams: Toggle<turn_streams::Behaviour>,
+    pub(super) peers: peers::Behaviour,
 }
 
 impl Behaviour {
     /// Must be called on a tokio runtime.
-    pub(super) fn new(keypair: &Keypair, limits: &NodeLimits, turn: bool, registry: Registry) -> Self {
+    pub(super) fn new(config: &NodeConfig, turn: bool, registry: Registry) -> Self {
+        let (local, limits) = (config.keypair.public(), &config.limits);
         let connections = ConnectionLimits::default()
             .with_max_pending_incoming(Some(MAX_PENDING))
             .with_max_established(Some(limits.connections))
             .with_max_established_per_peer(Some(MAX_CONNECTIONS_PER_PEER));
-        let identify = identify::Config::new(IDENTIFY_PROTOCOL.into(), keypair.public())
+        let identify = identify::Config::new(IDENTIFY_PROTOCOL.into(), local.clone())
             .with_agent_version(concat!("parlor-node/", env!("CARGO_PKG_VERSION")).into())
             .with_hide_listen_addrs(true)
             .with_interval(Duration::from_secs(24 * 3600))
             .with_cache_size(0);
-        let mut relay = relay::Behaviour::new(keypair.public().to_peer_id(), relay_config(limits));
+        let mut relay = relay::Behaviour::new(local.to_peer_id(), relay_config(limits));
         relay.set_status(Some(relay::Status::Enable));
         Self {
             limits: connection_limits::Behaviour::new(connections),
-            address_limits: address_limits::Behaviour::new(limits.connections_per_address),
+            address_limits: address_limits::Behaviour::new(limits.connections_per_address, Count::Far),
             identify: identify::Behaviour::new(identify),
             guarded: guarded::Behaviour::new(directory_server::Behaviour::new(registry), relay),
             turn_streams: turn.then(turn_streams::Behaviour::default).into(),
+            peers: peers::Behaviour::new(&local, &config.nodes, config.allow_private_nodes),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
     future::Future,
     pin::Pin,
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use futures::channel::mpsc;
@@ -23,7 +23,7 @@ use tokio::time::Sleep;
 
 use self::handler::{Command, Handler, Report};
 use super::registry::{ClientId, Effect, Registry};
-use crate::directory::Push;
+use crate::directory::{NodeStatus, Push};
 
 /// Somebody wants access to TURN. Answer with [`Behaviour::tell`].
 #[derive(Debug)]
@@ -67,6 +67,11 @@ impl Behaviour {
         &self.registry
     }
 
+    /// Of which nodes people are told who ask.
+    pub(super) fn set_nodes(&mut self, nodes: Vec<Multiaddr>) {
+        self.registry.set_nodes(nodes);
+    }
+
     pub(super) fn tell(&mut self, client: ClientId, push: &Push) {
         self.registry.tell(client, push);
         self.wake();
@@ -89,6 +94,10 @@ impl Behaviour {
             Effect::Write { client, frames } => (client, Command::Write { frames }),
             Effect::Close { client } => (client, Command::Close),
             Effect::GrantTurn { client, peer } => return self.wanted.push_back(TurnWanted { client, peer }),
+            Effect::TellStatus { client, status } => {
+                let status = NodeStatus { unix_ms: unix_ms(), ..status };
+                return self.registry.tell(client, &Push::Status(status));
+            }
         };
         // Otherwise it has ended meanwhile, and the report of that is on its way.
         if let Some(stream) = self.streams.get_mut(&client.connection)
@@ -174,4 +183,10 @@ impl NetworkBehaviour for Behaviour {
 /// The runtime's clock, which tests can pause.
 fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+#[expect(clippy::disallowed_methods, reason = "the time of day is told to whoever asks; this is where it is read")]
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,22 +8,23 @@ use std::{
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder, core::transport::ListenerId, multiaddr::Protocol, noise, swarm::SwarmEvent, tcp,
-    yamux,
+    Multiaddr, Swarm, SwarmBuilder, core::transport::ListenerId, dns, identify, multiaddr::Protocol, swarm::SwarmEvent,
+    tcp, yamux,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    NodeConfig, NodeStats, TurnConfig, address,
+    NodeConfig, NodeStats, TurnConfig,
     behaviour::{Behaviour, BehaviourEvent},
     directory_server::TurnWanted,
     guarded::Outcome,
     lean::Lean,
+    noise,
     registry::{Registry, Terms},
     turn::{self, Destinations, Turn, TurnError},
 };
 use crate::{
-    Error,
+    Error, address,
     directory::{Limits, Push, Refusal},
 };
 
@@ -80,7 +81,7 @@ impl EventLoop {
     ) -> Result<(Self, Vec<Multiaddr>), Error> {
         let turn_port = config.turn.as_ref().map(free_port).transpose()?;
         let registry = Registry::new(now(), terms(config, turn_port));
-        let behaviour = Behaviour::new(&config.keypair, &config.limits, turn_port.is_some(), registry);
+        let behaviour = Behaviour::new(config, turn_port.is_some(), registry);
         let mut swarm = build_swarm(config, behaviour)?;
         let (local, early) = listen(&mut swarm, config).await?;
         let turn = match (&config.turn, turn_port) {
@@ -91,6 +92,8 @@ impl EventLoop {
         for address in &addresses {
             swarm.add_external_address(address.clone());
         }
+        // Not before: those that are dialled are told once where we are.
+        swarm.behaviour_mut().0.peers.begin();
         let mut event_loop = Self { swarm, commands, stats, turn, connections: 0, circuits: 0, reservations: 0 };
         early.into_iter().for_each(|event| event_loop.on_swarm_event(event));
         Ok((event_loop, addresses))
@@ -127,7 +130,8 @@ impl EventLoop {
                     turn.serve(opened.peer, opened.stream);
                 }
             }
-            SwarmEvent::Behaviour(BehaviourEvent::Identify(_)) => {}
+            SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
+            SwarmEvent::Behaviour(BehaviourEvent::Peers(_)) => {}
             SwarmEvent::ConnectionEstablished { .. } => self.connections += 1,
             SwarmEvent::ConnectionClosed { cause, .. } => {
                 tracing::trace!(?cause, "disconnected");
@@ -160,7 +164,21 @@ impl EventLoop {
         }
     }
 
+    /// Only nodes answer: people tell nobody what they are.
+    fn on_identify(&mut self, event: identify::Event) {
+        let identify::Event::Received { connection_id, peer_id, info } = event else { return };
+        let behaviour = &mut self.swarm.behaviour_mut().0;
+        if let Some(ip) = behaviour.address_limits.of(connection_id) {
+            behaviour.peers.identified(peer_id, ip, &info.protocols, &info.listen_addrs);
+        }
+    }
+
     fn publish(&mut self) {
+        let behaviour = &mut self.swarm.behaviour_mut().0;
+        if let Some(nodes) = behaviour.peers.take_told() {
+            behaviour.guarded.directory.set_nodes(nodes);
+        }
+        let nodes = behaviour.peers.count() as u64;
         let registry = self.swarm.behaviour().0.guarded.directory.registry();
         let (census, tally) = (registry.census(), registry.tally());
         let relayed = self.turn.as_ref().map(Turn::tally).unwrap_or_default();
@@ -168,6 +186,7 @@ impl EventLoop {
             connections: self.connections,
             clients: census.clients as u64,
             users: census.users as u64,
+            nodes,
             places: census.places as u64,
             watches: census.watches as u64,
             sign_ons: tally.sign_ons,
@@ -210,7 +229,6 @@ fn terms(config: &NodeConfig, turn_port: Option<u16>) -> Terms {
         relay: true,
         turn: turn_port.is_some(),
         stun: turn_port.into_iter().collect(),
-        nodes: config.nodes.clone(),
         sign_on_burst: limits.connections_per_address,
     }
 }
@@ -238,6 +256,7 @@ fn start_turn(config: &NodeConfig, turn: &TurnConfig, port: u16, local: &[Multia
         allocations: turn.allocations,
         allocations_per_person: turn.allocations_per_person,
         bytes_per_second: turn.kbps_per_person.saturating_mul(1000 / 8),
+        access_s: turn.access_s,
         addresses,
     };
     Turn::start(relay).map_err(|error| match error {
@@ -278,20 +297,37 @@ fn known_as(local: &[Multiaddr], public: &[IpAddr]) -> Vec<Multiaddr> {
 fn build_swarm(config: &NodeConfig, behaviour: Behaviour) -> Result<Swarm<Lean<Behaviour>>, Error> {
     let set_up =
         |part: &'static str| move |error: &dyn std::fmt::Display| Error::SetUp { part, reason: error.to_string() };
-    let swarm = SwarmBuilder::with_existing_identity(config.keypair.clone())
-        .with_tokio()
-        .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
-        .map_err(|error| set_up("TCP")(&error))?
-        .with_quic_config(|mut quic| {
-            quic.max_idle_timeout = QUIC_IDLE_TIMEOUT_MS;
-            quic.keep_alive_interval = QUIC_KEEP_ALIVE;
-            quic
-        })
-        .with_behaviour(|_| Lean(behaviour))
-        .map_err(|error| set_up("the swarm")(&error))?
-        .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
-        .build();
-    Ok(swarm)
+    let base = || {
+        let tcp = tcp::Config::default().nodelay(true);
+        let builder = SwarmBuilder::with_existing_identity(config.keypair.clone())
+            .with_tokio()
+            .with_tcp(tcp, noise::Config::new, yamux::Config::default)
+            .map_err(|error| set_up("TCP")(&error))?
+            .with_quic_config(|mut quic| {
+                quic.max_idle_timeout = QUIC_IDLE_TIMEOUT_MS;
+                quic.keep_alive_interval = QUIC_KEEP_ALIVE;
+                quic
+            });
+        Ok::<_, Error>(builder)
+    };
+    /// The builder's types can't be named.
+    macro_rules! finish {
+        ($builder:expr) => {
+            Ok($builder
+                .with_behaviour(|_| Lean(behaviour))
+                .map_err(|error| set_up("the swarm")(&error))?
+                .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
+                .build())
+        };
+    }
+    // Only nodes that the operator named have names.
+    match base()?.with_dns() {
+        Ok(builder) => finish!(builder),
+        Err(error) => {
+            tracing::warn!(%error, "names are not resolved as on the rest of this machine");
+            finish!(base()?.with_dns_config(dns::ResolverConfig::default(), dns::ResolverOpts::default()))
+        }
+    }
 }
 
 /// Listens, and gives back where, without `/p2p`; and what else happened meanwhile.

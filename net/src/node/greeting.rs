@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use libp2p::Multiaddr;
 use qrcode::{QrCode, render::unicode};
 
-use super::address;
+use crate::address;
 
 /// Addresses in a link: few, so that its QR code can be read from a screen.
 const MAX_ADDRESSES: usize = 2;

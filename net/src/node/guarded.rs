@@ -3,9 +3,11 @@
 //! The library's relay knows no such rule, and its requests have no public names; but they can be reached through the
 //! types of its handler. A request that is turned away here gets the answer that it gets when the other person is not
 //! there, so that nobody learns from it that they are blocked.
+//!
+//! Nor does it know which of somebody's connections are dead: who comes back from another network is reached there alone.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     task::{Context, Poll},
 };
 
@@ -14,8 +16,9 @@ use libp2p::{
     core::{Endpoint, transport::PortUse},
     relay,
     swarm::{
-        ConnectionDenied, ConnectionHandler, ConnectionHandlerSelect, ConnectionId, FromSwarm, NetworkBehaviour,
-        NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm, derive_prelude::Either,
+        CloseConnection, ConnectionClosed, ConnectionDenied, ConnectionHandler, ConnectionHandlerSelect, ConnectionId,
+        FromSwarm, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent, THandlerOutEvent, ToSwarm,
+        derive_prelude::Either,
     },
 };
 
@@ -47,12 +50,25 @@ type Answer = <THandlerInEvent<relay::Behaviour> as Left>::Type;
 pub(super) struct Behaviour {
     pub(super) directory: directory_server::Behaviour,
     relay: relay::Behaviour,
-    turned_away: VecDeque<ToSwarm<Outcome, THandlerInEvent<Self>>>,
+    /// Where people asked to be reached last. As many as there are connections at most.
+    reached_at: HashMap<PeerId, ConnectionId>,
+    queue: VecDeque<ToSwarm<Outcome, THandlerInEvent<Self>>>,
 }
 
 impl Behaviour {
     pub(super) fn new(directory: directory_server::Behaviour, relay: relay::Behaviour) -> Self {
-        Self { directory, relay, turned_away: VecDeque::new() }
+        Self { directory, relay, reached_at: HashMap::new(), queue: VecDeque::new() }
+    }
+
+    /// Somebody asks to be reached by way of this connection. They change their network and don't say goodbye: the one
+    /// before is closed, lest the relay, which takes any of them, leads others into a dead end.
+    fn is_reached_at(&mut self, peer: PeerId, connection: ConnectionId) {
+        let before = self.reached_at.insert(peer, connection).filter(|before| *before != connection);
+        if let Some(before) = before {
+            tracing::debug!("a connection is replaced by a newer one");
+            let connection = CloseConnection::One(before);
+            self.queue.push_back(ToSwarm::CloseConnection { peer_id: peer, connection });
+        }
     }
 }
 
@@ -86,6 +102,11 @@ impl NetworkBehaviour for Behaviour {
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        if let FromSwarm::ConnectionClosed(ConnectionClosed { peer_id, connection_id, .. }) = event
+            && self.reached_at.get(&peer_id) == Some(&connection_id)
+        {
+            self.reached_at.remove(&peer_id);
+        }
         self.directory.on_swarm_event(event);
         self.relay.on_swarm_event(event);
     }
@@ -96,7 +117,7 @@ impl NetworkBehaviour for Behaviour {
             Either::Right(Either::Left(Asked::CircuitReqReceived { inbound_circuit_req, endpoint })) => {
                 let hidden = self.directory.registry().is_hidden_from(inbound_circuit_req.dst(), peer);
                 match NO_RESERVATION.try_into() {
-                    Ok(status) if hidden => self.turned_away.push_back(ToSwarm::NotifyHandler {
+                    Ok(status) if hidden => self.queue.push_back(ToSwarm::NotifyHandler {
                         peer_id: peer,
                         handler: NotifyHandler::One(connection),
                         event: Either::Right(Either::Left(Answer::DenyCircuitReq {
@@ -111,12 +132,17 @@ impl NetworkBehaviour for Behaviour {
                     }
                 }
             }
-            Either::Right(event) => self.relay.on_connection_handler_event(peer, connection, event),
+            Either::Right(event) => {
+                if let Either::Left(Asked::ReservationReqReceived { .. }) = &event {
+                    self.is_reached_at(peer, connection);
+                }
+                self.relay.on_connection_handler_event(peer, connection, event);
+            }
         }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
-        if let Some(event) = self.turned_away.pop_front() {
+        if let Some(event) = self.queue.pop_front() {
             return Poll::Ready(event);
         }
         if let Poll::Ready(event) = self.directory.poll(cx) {

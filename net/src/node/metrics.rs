@@ -121,6 +121,7 @@ impl Collector for Figures {
             ("connections", "Connections", stats.connections),
             ("clients", "Directory streams", stats.clients),
             ("users", "People online", stats.users),
+            ("nodes", "Other nodes that are known and there", stats.nodes),
             ("places", "Lobby and rooms with somebody in them", stats.places),
             ("watches", "Watches of all people together", stats.watches),
             ("turn_allocations", "Relayed addresses for media", stats.turn_allocations),

@@ -25,7 +25,7 @@ const METRICS: &str = "127.0.0.1:9464";
 /// A rendezvous node for Parlor: people find each other through it, and it relays calls that can't connect directly.
 ///
 /// Without any flag it listens on every address of this machine, TCP and UDP port 4001 and UDP port 3478, and prints
-/// the link to give to others. Every flag can also stand in a TOML file: `port = 443`, `peer-node = ["/dns4/..."]`.
+/// the link to give to others. Every flag can also stand in a TOML file: `port = 443`, `peer = ["/dns4/..."]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Parser, Deserialize)]
 #[command(name = "parlor-node", version)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -49,9 +49,11 @@ pub struct Options {
     /// The address that this machine is known by outside, when a router or a cloud forwards to it. One of each family.
     #[arg(long, value_name = "IP")]
     pub public_ip: Vec<IpAddr>,
-    /// Another node that people are told of; its address ends with /p2p/ and its key. May be repeated.
-    #[arg(long, value_name = "MULTIADDR")]
-    pub peer_node: Vec<Multiaddr>,
+    /// Another node, whose address ends with /p2p/ and its key: the two, and those that it knows, get to know each
+    /// other, and people are told of them. May be repeated.
+    #[arg(long, alias = "peer-node", value_name = "MULTIADDR")]
+    #[serde(alias = "peer-node")]
+    pub peer: Vec<Multiaddr>,
     /// UDP port of STUN and TURN [default: 3478].
     #[arg(long, value_name = "PORT")]
     pub turn_port: Option<u16>,
@@ -61,12 +63,15 @@ pub struct Options {
     /// Do not relay media.
     #[arg(long)]
     pub no_turn: bool,
-    /// Relay media to private addresses, too: for networks without an internet.
+    /// Relay media to private addresses, too, and know nodes there: for networks without an internet.
     #[arg(long)]
     pub allow_private: bool,
     /// Bandwidth of relayed media for each person, kbit/s, both directions together [default: 12000].
     #[arg(long, value_name = "KBPS")]
     pub turn_kbps: Option<u32>,
+    /// For how long access to relayed media is given, seconds; calls may last longer [default: 3600].
+    #[arg(long, value_name = "S")]
+    pub turn_access_s: Option<u32>,
     /// Relayed addresses for media at a time [default: 2000].
     #[arg(long, value_name = "N")]
     pub max_allocations: Option<u32>,
@@ -145,12 +150,13 @@ impl Options {
             listen: if self.port.is_some() { self.listen } else { many(self.listen, file.listen) },
             port: self.port.or(file.port),
             public_ip: if self.public_ip.is_empty() { file.public_ip } else { self.public_ip },
-            peer_node: many(self.peer_node, file.peer_node),
+            peer: many(self.peer, file.peer),
             turn_port: self.turn_port.or(file.turn_port),
             relay_ports: self.relay_ports.or(file.relay_ports),
             no_turn: self.no_turn || file.no_turn,
             allow_private: self.allow_private || file.allow_private,
             turn_kbps: self.turn_kbps.or(file.turn_kbps),
+            turn_access_s: self.turn_access_s.or(file.turn_access_s),
             max_allocations: self.max_allocations.or(file.max_allocations),
             max_allocations_per_person: self.max_allocations_per_person.or(file.max_allocations_per_person),
             max_users: self.max_users.or(file.max_users),
@@ -185,7 +191,7 @@ impl Options {
 
     /// What to spawn.
     pub fn node(&self, keypair: Keypair) -> Result<NodeConfig, OptionsError> {
-        if let Some(nameless) = self.peer_node.iter().find(|address| node_of(address).is_none()) {
+        if let Some(nameless) = self.peer.iter().find(|address| node_of(address).is_none()) {
             return Err(OptionsError::NamelessNode(nameless.clone()));
         }
         if [true, false].iter().any(|&v4| self.public_ip.iter().filter(|ip| ip.is_ipv4() == v4).count() > 1) {
@@ -195,6 +201,7 @@ impl Options {
             (self.max_users, "--max-users"),
             (self.max_connections_per_address, "--max-connections-per-address"),
             (self.turn_kbps, "--turn-kbps"),
+            (self.turn_access_s, "--turn-access-s"),
         ];
         if let Some((_, flag)) = zero.into_iter().find(|(value, _)| *value == Some(0)) {
             return Err(OptionsError::Zero(flag));
@@ -208,11 +215,13 @@ impl Options {
             allocations: self.max_allocations.unwrap_or(turn.allocations),
             allocations_per_person: self.max_allocations_per_person.unwrap_or(turn.allocations_per_person),
             kbps_per_person: self.turn_kbps.unwrap_or(turn.kbps_per_person),
+            access_s: self.turn_access_s.unwrap_or(turn.access_s),
         };
         let all = || listen_addresses(self.port.unwrap_or(DEFAULT_PORT));
         Ok(NodeConfig {
             listen: if self.listen.is_empty() { all() } else { self.listen.clone() },
-            nodes: self.peer_node.clone(),
+            nodes: self.peer.clone(),
+            allow_private_nodes: self.allow_private,
             public_ips: self.public_ip.clone(),
             turn: (!self.no_turn).then_some(turn),
             limits: NodeLimits {
@@ -311,7 +320,7 @@ mod tests {
         fs::write(&path, "prot = 1\n").unwrap();
         let error = parse(&["--config", path.to_str().unwrap()]).with_file().unwrap_err().to_string();
         assert!(error.contains("node.toml") && error.contains("prot"), "{error}");
-        let nameless = parse(&["--peer-node", "/ip4/192.0.2.1/tcp/4001"]).node(Keypair::generate_ed25519());
+        let nameless = parse(&["--peer", "/ip4/192.0.2.1/tcp/4001"]).node(Keypair::generate_ed25519());
         assert!(nameless.unwrap_err().to_string().contains("/p2p/"));
         let many = parse(&["--public-ip", "192.0.2.1", "--public-ip", "192.0.2.2"]);
         assert!(many.node(Keypair::generate_ed25519()).is_err());

@@ -9,6 +9,7 @@ mod client;
 mod outbox;
 mod person;
 mod sign_on;
+mod status;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -25,9 +26,10 @@ use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use self::{
     client::{Client, Stage},
     person::{Ix, Link, People},
+    status::RoughCount,
 };
 use crate::{
-    directory::{GoneReason, Limits, Place, Push, Refusal, Request},
+    directory::{GoneReason, Limits, NodeStatus, Place, Push, Refusal, Request},
     token_bucket::TokenBucket,
 };
 
@@ -96,8 +98,6 @@ pub(super) struct Terms {
     pub(super) turn: bool,
     /// Told to clients.
     pub(super) stun: Vec<u16>,
-    /// Told to clients.
-    pub(super) nodes: Vec<Multiaddr>,
     /// Sign-ons that one address may make at once.
     pub(super) sign_on_burst: u32,
 }
@@ -111,6 +111,8 @@ pub(super) enum Effect {
     Close { client: ClientId },
     /// The client is to have access to TURN: answer with [`Registry::tell`].
     GrantTurn { client: ClientId, peer: PeerId },
+    /// The client asks how the node is doing: answer with [`Registry::tell`], with the time of day.
+    TellStatus { client: ClientId, status: NodeStatus },
 }
 
 /// How much there is.
@@ -152,6 +154,10 @@ struct Members {
 /// See the module.
 pub(super) struct Registry {
     terms: Terms,
+    started: Instant,
+    rough_count: RoughCount,
+    /// Other nodes.
+    nodes: Vec<Multiaddr>,
     people: People,
     clients: HashMap<ClientId, Client>,
     places: HashMap<Place, PlaceId>,
@@ -173,6 +179,9 @@ impl Registry {
     pub(super) fn new(now: Instant, terms: Terms) -> Self {
         Self {
             terms,
+            started: now,
+            rough_count: RoughCount::new(now),
+            nodes: Vec::new(),
             people: People::default(),
             clients: HashMap::new(),
             places: HashMap::new(),
@@ -187,6 +196,11 @@ impl Registry {
             effects: VecDeque::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// Of which nodes clients are told who ask.
+    pub(super) fn set_nodes(&mut self, nodes: Vec<Multiaddr>) {
+        self.nodes = nodes;
     }
 
     /// A client opened its stream.
@@ -235,7 +249,9 @@ impl Registry {
                 | Request::Watch { .. }
                 | Request::Unwatch { .. }
                 | Request::Turn {}
+                | Request::Nodes {}
                 | Request::Beat {}
+                | Request::Status {}
                 | Request::Bye {}
                 | Request::Unknown,
             ) => return self.refuse(id, name(&request), Refusal::HelloFirst),
@@ -252,7 +268,12 @@ impl Registry {
             Request::Unwatch { peers } => self.unwatch(ix, &peers),
             Request::Hide { from } => self.hide(id, ix, &from),
             Request::Turn {} => self.turn(now, id, ix),
+            Request::Nodes {} => {
+                let nodes = Push::Nodes { nodes: self.nodes.clone() };
+                self.tell(id, &nodes);
+            }
             Request::Beat {} => self.tell(id, &Push::Beat {}),
+            Request::Status {} => self.status(now, id),
             Request::Bye {} => {
                 self.gone(ix, GoneReason::Left);
                 self.close(id);
@@ -349,7 +370,9 @@ fn name(request: &Request) -> &'static str {
         Request::Unwatch { .. } => "unwatch",
         Request::Hide { .. } => "hide",
         Request::Turn {} => "turn",
+        Request::Nodes {} => "nodes",
         Request::Beat {} => "beat",
+        Request::Status {} => "status",
         Request::Bye {} => "bye",
         Request::Unknown => "unknown",
     }

@@ -9,7 +9,8 @@ mod destination;
 mod relay;
 mod server;
 mod stream;
-mod stun;
+
+use crate::stun;
 
 pub(super) use self::{
     destination::Destinations,

@@ -308,6 +308,8 @@ impl Calls {
                     self.open(key);
                 }
             }
+            // The caller may not have noticed: they open the stream again once we have a way to them.
+            (StreamEnd::Broken, Role::Callee) if !call.unacknowledged.is_empty() => self.reach(peer),
             (StreamEnd::Closed | StreamEnd::Broken, Role::Callee) => {}
         }
     }

@@ -8,6 +8,7 @@
 mod browser;
 mod calls;
 mod camera;
+mod frames;
 mod media;
 mod options;
 mod presence;

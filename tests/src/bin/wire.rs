@@ -1,6 +1,7 @@
 //! A bad wire: carries Ethernet frames between two TAP devices, which it makes, with delay, loss and a bottleneck.
 //!
-//! `wire NEAR FAR` prints `ready` when the devices exist. Each line on stdin is a new setting: delay in ms, loss in
+//! `wire NEAR FAR [FILE]` prints `ready` when the devices exist, and keeps every frame from NEAR in FILE, each after its
+//! length (two bytes, big-endian). Each line on stdin is a new setting: delay in ms, loss in
 //! percent, rate in kbit/s (0: unlimited). Ends with stdin. (The kernel's own netem is not everywhere, and needs a
 //! module where it is.)
 
@@ -26,11 +27,12 @@ type Shared = Arc<Mutex<Impairment>>;
 
 fn main() -> anyhow::Result<()> {
     let names: Vec<String> = env::args().skip(1).collect();
-    let [near, far] = names.as_slice() else { bail!("usage: wire NEAR FAR") };
+    let ([near, far] | [near, far, _]) = names.as_slice() else { bail!("usage: wire NEAR FAR [FILE]") };
     let (near, far) = (tap(near)?, tap(far)?);
+    let record = names.get(2).map(File::create).transpose().context("the record")?;
     let settings = Shared::default();
-    carry(near.try_clone()?, far.try_clone()?, Arc::clone(&settings), 1);
-    carry(far, near, Arc::clone(&settings), 2);
+    carry(near.try_clone()?, far.try_clone()?, Arc::clone(&settings), record, 1);
+    carry(far, near, Arc::clone(&settings), None, 2);
     let mut stdout = io::stdout();
     writeln!(stdout, "ready")?;
     for line in io::stdin().lock().lines() {
@@ -45,15 +47,19 @@ fn parse(line: &str) -> anyhow::Result<Impairment> {
     Ok(Impairment { delay_ms: delay.parse()?, loss_percent: loss.parse()?, rate_kbps: rate.parse()? })
 }
 
-/// One direction: a thread that decides when and whether each frame arrives, and one that delivers it then. Both end
+/// One direction: a thread that records frames, and decides when and whether each frame arrives, and one that delivers it then. Both end
 /// with the process.
-fn carry(mut from: File, mut to: File, settings: Shared, seed: u64) {
+fn carry(mut from: File, mut to: File, settings: Shared, mut record: Option<File>, seed: u64) {
     let (departures, arrivals) = mpsc::sync_channel::<(Instant, Vec<u8>)>(MAX_IN_FLIGHT);
     thread::spawn(move || {
         let mut link = Link { random: Random(seed), sent_until: now() };
         let mut buffer = [0; 2048];
         while let Ok(length) = from.read(&mut buffer) {
             let frame = &buffer[..length];
+            if let Some(record) = &mut record {
+                let kept = [&(length as u16).to_be_bytes(), frame].concat();
+                record.write_all(&kept).expect("room for the record");
+            }
             let setting = *settings.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(due) = link.arrival(now(), frame, setting) {
                 let _dropped_when_full = departures.try_send((due, frame.to_vec()));

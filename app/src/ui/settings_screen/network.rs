@@ -202,10 +202,12 @@ fn privacy(ui: &mut Ui, scene: &mut Scene<'_>) {
     let (text, palette) = (scene.text, scene.palette);
     let (words, settings) = (&text.network, &scene.snapshot.settings);
     section(ui, scene, &words.privacy);
-    let (mut lobby, mut relay, mut open_links, mut unblocked) = (None, None, None, None);
+    let (mut lobby, mut learn, mut relay, mut open_links, mut unblocked) = (None, None, None, None, None);
     card(ui, palette, |ui| {
         lobby = switch(ui, &words.lobby, settings.lobby, palette);
         label(ui, &words.lobby_body, theme::regular(13.0), palette.muted);
+        learn = switch(ui, &words.learn_nodes, settings.learn_nodes, palette);
+        label(ui, &words.learn_nodes_body, theme::regular(13.0), palette.muted);
         label(ui, &words.relay, theme::regular(14.0), palette.muted);
         let choices = [
             (IcePolicy::All, words.relay_auto.as_str()),
@@ -234,9 +236,10 @@ fn privacy(ui: &mut Ui, scene: &mut Scene<'_>) {
             });
         }
     });
-    if lobby.is_some() || relay.is_some() || open_links.is_some() {
+    if lobby.is_some() || learn.is_some() || relay.is_some() || open_links.is_some() {
         scene.change_settings(|settings| {
             settings.lobby = lobby.unwrap_or(settings.lobby);
+            settings.learn_nodes = learn.unwrap_or(settings.learn_nodes);
             settings.relay = relay.unwrap_or(settings.relay);
             settings.open_links = open_links.unwrap_or(settings.open_links);
         });

@@ -136,6 +136,8 @@ fn lobby_and_relays_are_chosen_and_people_are_unblocked() {
         let mut harness = settings(with_blocked);
         harness.get_by_label(&text.network.lobby).click();
         assert!(!new_settings(&mut harness).lobby);
+        harness.get_by_label(&text.network.learn_nodes).click();
+        assert!(new_settings(&mut harness).learn_nodes);
         harness.get_by_label(&text.network.relay_only).click();
         assert_eq!(new_settings(&mut harness).relay, IcePolicy::RelayOnly);
         harness.get_by_label(&text.network.relay_never).click();

@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc::Receiver};
 use super::{OnEvent, Shared, VoiceEvent};
 use crate::{
     AudioSink,
-    audio::{PIECE, Piece, clock, mixer, playback::Playback},
-    codec::opus::Decoder,
+    audio::{PIECE, Piece, clock, mixer, playback::Playback, processing::Reference},
+    codec::opus::{Decoder, OpusError},
     playout::audio::AudioPlayout,
     rtp::IncomingPacket,
 };
@@ -19,10 +19,11 @@ const PUBLISH_EVERY: u32 = 10;
 
 pub(super) fn run(
     speaker: &AudioSink,
+    mut reference: Option<Reference>,
     incoming: &Receiver<IncomingPacket>,
     shared: &Shared,
     on_event: &OnEvent,
-) -> Result<(), opus::Error> {
+) -> Result<(), OpusError> {
     let mut playout = AudioPlayout::new(Decoder::new()?);
     let problems = Arc::clone(on_event);
     let mut playback = Playback::open(speaker, move |problem| problems(VoiceEvent::Problem(problem)));
@@ -40,6 +41,9 @@ pub(super) fn run(
         playout.pull(clock::now(), &mut piece);
         mixer::soft_clip(&mut piece);
         playback.write(&piece);
+        if let Some(reference) = &mut reference {
+            reference.play(&piece);
+        }
         if !heard && playout.has_sounded() {
             heard = true;
             on_event(VoiceEvent::FirstSound);

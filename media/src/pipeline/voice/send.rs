@@ -7,39 +7,48 @@ use std::{
 
 use tokio::sync::mpsc::Sender;
 
-use super::{OnEvent, Shared, VoiceEvent};
+use super::{
+    OnEvent, Shared, VoiceEvent,
+    plan::{Plan, Planner},
+};
 use crate::{
     AudioSource,
     audio::{
         PIECE, Piece,
         capture::{Capture, Captured},
         clock, mixer,
+        processing::Processing,
     },
-    codec::opus::{Encoder, PACKET},
+    codec::opus::{Encoder, OpusError, PACKET},
+    rate::Bitrate,
     rtp::{OutgoingPacket, PathReport},
 };
 
 pub(super) fn run(
     microphone: &AudioSource,
+    processing: Option<Processing>,
     outgoing: &Sender<OutgoingPacket>,
     shared: &Shared,
     on_event: &OnEvent,
-) -> Result<(), opus::Error> {
-    let mut sender = VoiceSender::new(rand::random(), rand::random(), WallClock::new())?;
+) -> Result<(), OpusError> {
+    let mut sender = VoiceSender::new(rand::random(), rand::random(), WallClock::new(), processing)?;
     let on_event = Arc::clone(on_event);
     let mut capture = Capture::open(microphone, move |problem| on_event(VoiceEvent::Problem(problem)));
     let mut piece: Piece = [0.0; PIECE];
     loop {
         let captured = capture.read(&mut piece);
-        let (stop, muted, report) = {
+        let (stop, muted, report, budget) = {
             let mut wishes = shared.wishes();
-            (wishes.stop, wishes.muted, wishes.report.take())
+            (wishes.stop, wishes.muted, wishes.report.take(), wishes.budget.take())
         };
         if stop {
             return Ok(());
         }
         if let Some(report) = report {
             sender.report(report)?;
+        }
+        if let Some(budget) = budget {
+            sender.set_budget(budget)?;
         }
         if let Some(packet) = sender.take(&piece, captured, muted)?
             && outgoing.try_send(packet).is_err()
@@ -119,7 +128,10 @@ const PAUSE_PACKETS: u8 = 3;
 
 /// Pieces to packets: pure but for the encoder's state.
 pub(super) struct VoiceSender {
+    processing: Option<Processing>,
     encoder: Encoder,
+    planner: Planner,
+    plan: Plan,
     wall: WallClock,
     clock: CaptureClock,
     packet: [f32; PACKET],
@@ -133,14 +145,30 @@ pub(super) struct VoiceSender {
 enum Activity {
     /// The voice is sent. `first`: nothing was, before.
     Speaking { first: bool },
+    /// There is nothing to say (the encoder found only silence); pause packets still to be sent.
+    Silent { pauses: u8 },
     /// Muted; pause packets still to be sent.
     Muted { pauses: u8 },
 }
 
 impl VoiceSender {
-    pub(super) fn new(sequence: u16, timestamp: u32, wall: WallClock) -> Result<Self, opus::Error> {
+    pub(super) fn new(
+        sequence: u16,
+        timestamp: u32,
+        wall: WallClock,
+        processing: Option<Processing>,
+    ) -> Result<Self, OpusError> {
+        let mut encoder = Encoder::new()?;
+        // Only what went through noise suppression is ever silent enough, and a file shall arrive as it is.
+        encoder.pause_in_silence(processing.is_some())?;
+        let planner = Planner::new();
+        let plan = planner.plan();
+        encoder.configure(plan.bitrate.as_bps(), plan.fec_percent)?;
         Ok(Self {
-            encoder: Encoder::new()?,
+            processing,
+            encoder,
+            planner,
+            plan,
             wall,
             clock: CaptureClock::default(),
             packet: [0.0; PACKET],
@@ -151,8 +179,23 @@ impl VoiceSender {
         })
     }
 
-    pub(super) fn report(&mut self, report: PathReport) -> Result<(), opus::Error> {
-        self.encoder.adapt(report)
+    pub(super) fn report(&mut self, report: PathReport) -> Result<(), OpusError> {
+        self.planner.report(report);
+        self.follow()
+    }
+
+    pub(super) fn set_budget(&mut self, budget: Bitrate) -> Result<(), OpusError> {
+        self.planner.set_budget(budget);
+        self.follow()
+    }
+
+    fn follow(&mut self) -> Result<(), OpusError> {
+        let plan = self.planner.plan();
+        if plan != self.plan {
+            self.plan = plan;
+            self.encoder.configure(plan.bitrate.as_bps(), plan.fec_percent)?;
+        }
+        Ok(())
     }
 
     /// Takes 10 ms. Gives a packet for every second piece, unless muted. Timestamps count captured sound, sent or not.
@@ -161,15 +204,19 @@ impl VoiceSender {
         piece: &Piece,
         captured: Captured,
         muted: bool,
-    ) -> Result<Option<OutgoingPacket>, opus::Error> {
+    ) -> Result<Option<OutgoingPacket>, OpusError> {
         // A cut inside a packet would put its two halves at wrong times: what is filled goes with what was skipped.
         let skipped = self.clock.piece(captured);
         if skipped > 0 {
             let dropped = std::mem::take(&mut self.filled) as u32;
             self.timestamp = self.timestamp.wrapping_add(skipped).wrapping_add(dropped);
         }
-        // The place where echo, noise and gain are dealt with: 10 ms at 48 kHz is what that takes.
-        self.packet[self.filled..self.filled + PIECE].copy_from_slice(piece);
+        let mut piece = *piece;
+        if let Some(processing) = &mut self.processing {
+            // While muted too: the echo canceller goes on learning the room.
+            processing.process(&mut piece);
+        }
+        self.packet[self.filled..self.filled + PIECE].copy_from_slice(&piece);
         self.filled += PIECE;
         if self.filled < PACKET {
             return Ok(None);
@@ -180,7 +227,23 @@ impl VoiceSender {
         let (marker, level, payload) = match (&mut self.activity, muted) {
             (Activity::Speaking { first }, false) => {
                 let marker = std::mem::take(first);
-                (marker, level(&self.packet), self.encoder.encode(&self.packet)?)
+                let payload = self.encoder.encode(&self.packet)?;
+                if Encoder::is_pause(&payload) {
+                    self.activity = Activity::Silent { pauses: PAUSE_PACKETS - 1 };
+                }
+                (marker, level(&self.packet), payload)
+            }
+            (Activity::Silent { pauses }, false) => {
+                let payload = self.encoder.encode(&self.packet)?;
+                if !Encoder::is_pause(&payload) {
+                    self.activity = Activity::Speaking { first: false };
+                    (true, level(&self.packet), payload)
+                } else if *pauses == 0 {
+                    return Ok(None);
+                } else {
+                    *pauses -= 1;
+                    (false, 127, payload)
+                }
             }
             (Activity::Muted { .. }, false) => {
                 self.encoder.reset()?;
@@ -189,7 +252,7 @@ impl VoiceSender {
                 self.activity = Activity::Speaking { first: false };
                 (true, level(&self.packet), payload)
             }
-            (Activity::Speaking { .. }, true) => {
+            (Activity::Speaking { .. } | Activity::Silent { .. }, true) => {
                 // The word that was being said ends softly.
                 fade(&mut self.packet, Fade::Out);
                 let payload = self.encoder.encode(&self.packet)?;
@@ -209,6 +272,7 @@ impl VoiceSender {
             timestamp,
             marker,
             payload,
+            copies: self.plan.copies,
             captured_unix_us: Some(self.wall.unix_us(captured.at)),
             level: Some(level),
         }))
@@ -254,7 +318,7 @@ mod tests {
 
     #[test]
     fn sequence_and_timestamp_are_contiguous_and_wrap() {
-        let mut sender = VoiceSender::new(u16::MAX, u32::MAX - 959, WallClock::new()).unwrap();
+        let mut sender = VoiceSender::new(u16::MAX, u32::MAX - 959, WallClock::new(), None).unwrap();
         let packets = run(&mut sender, 3, false);
         assert_eq!(packets.iter().map(|p| p.sequence).collect::<Vec<_>>(), [u16::MAX, 0, 1]);
         assert_eq!(packets.iter().map(|p| p.timestamp).collect::<Vec<_>>(), [u32::MAX - 959, 0, 960]);
@@ -265,7 +329,7 @@ mod tests {
 
     #[test]
     fn muting_says_that_it_is_a_pause_and_then_sends_nothing() {
-        let mut sender = VoiceSender::new(0, 0, WallClock::new()).unwrap();
+        let mut sender = VoiceSender::new(0, 0, WallClock::new(), None).unwrap();
         let decoder = Decoder::new().unwrap();
         run(&mut sender, 10, false);
         let muted = run(&mut sender, 50, true);
@@ -279,7 +343,7 @@ mod tests {
 
     #[test]
     fn sound_that_the_microphone_lost_is_a_gap_in_time_and_not_in_numbers() {
-        let mut sender = VoiceSender::new(0, 0, WallClock::new()).unwrap();
+        let mut sender = VoiceSender::new(0, 0, WallClock::new(), None).unwrap();
         let piece = [0.1; PIECE];
         assert!(sender.take(&piece, captured(0), false).unwrap().is_none());
         assert!(sender.take(&piece, captured(4_800), false).unwrap().is_none());

@@ -40,7 +40,7 @@ fn pair(ends: [(AudioSource, AudioSink); 2]) -> Pair {
     let [a, b] = ends;
     let open = |i: usize, (microphone, speaker): (AudioSource, AudioSink), outgoing, incoming| {
         let told = told.clone();
-        Voice::open(&microphone, &speaker, outgoing, incoming, move |event| {
+        Voice::open(&microphone, &speaker, true, outgoing, incoming, move |event| {
             let _ = told.send((i, event));
         })
     };
@@ -85,10 +85,15 @@ fn a_tone_is_heard_at_the_other_end_at_its_pitch_and_level() {
     drop(pair);
     let heard: Vec<f32> =
         hound::WavReader::open(&path).unwrap().samples::<i16>().map(|s| f32::from(s.unwrap()) / 32_768.0).collect();
-    let steady = &heard[48_000..heard.len().min(120_000)];
-    let tone = level_at(440.0, 48_000, steady);
+    // Piece by piece: on a busy machine, sound that comes late is stretched, and the tone's phase is then another.
+    let median_level_at = |hz| {
+        let mut levels: Vec<_> = heard[48_000..].chunks_exact(4800).map(|piece| level_at(hz, 48_000, piece)).collect();
+        levels.sort_by(f32::total_cmp);
+        levels[levels.len() / 2]
+    };
+    let tone = median_level_at(440.0);
     assert!((tone - 0.25).abs() < 0.03, "{tone} at 440 Hz");
-    assert!(level_at(1_000.0, 48_000, steady) < 0.01);
+    assert!(median_level_at(1_000.0) < 0.01);
 }
 
 #[test]

@@ -1,18 +1,30 @@
 //! How long packets take, and how much of a delay that calls for. All in samples at 48 kHz.
+//!
+//! What was lost and came again as a copy in a later packet is a packet that took longer: one distribution tells both how
+//! long to wait for stragglers and how long for copies. How long is worth it is a matter of cost: a delay costs what it
+//! is, and so does every packet that is not there in time.
 
 use std::collections::VecDeque;
 
-/// Transits that count: 5 s of 20 ms packets.
-const WINDOW: usize = 256;
+/// Transits that count: 8 s of 20 ms packets.
+const WINDOW: usize = 400;
 
-/// Of a hundred packets, so many shall be in time.
-const IN_TIME_PERCENT: usize = 96;
+/// The wanted delay falls only when it could have been smaller for so long: every change of tempo costs quality, and a
+/// path that was bad a moment ago is seldom good for long. In packets: 3 s.
+const HOLD: u32 = 150;
 
-/// For threads that wake a little late, and to have time for a remedy: 4 ms.
+/// Less of a rise than this (5 ms), and less of a fall than that (10 ms), is not worth a change of tempo.
+const MUCH_MORE: i64 = 240;
+const MUCH_LESS: i64 = 480;
+
+/// What it costs to have one packet in a hundred too late: as much as 15 ms of delay.
+const COST_PER_HUNDREDTH: i64 = 720;
+
+/// For threads that wake a little late: 4 ms.
 const MARGIN: i64 = 192;
 
-/// With losses, the copy in the packet after the lost one is worth waiting for: 20 ms.
-const FOR_COPIES: i64 = 960;
+/// Packets of late whose transit is known; nothing is copied from further back.
+const KNOWN: usize = 64;
 
 /// Beyond this, people interrupt each other: 400 ms.
 const MOST: i64 = 19_200;
@@ -28,13 +40,15 @@ const AGREE: i64 = 24_000;
 pub(super) enum Placed {
     /// At this timestamp, counted without wrapping around.
     At(i64),
-    /// There too, but on a new timeline: what was before has no relation to it.
+    /// There too, but it came before, itself or as a copy.
+    Again(i64),
+    /// There, but on a new timeline: what was before has no relation to it.
     Restarted(i64),
     /// Far from all others. If the next packet agrees with it, the sender has restarted; otherwise it is garbage.
     Suspect,
 }
 
-/// Watches transits and losses.
+/// Watches transits.
 #[derive(Default)]
 pub(super) struct Delay {
     transits: VecDeque<i64>,
@@ -42,9 +56,13 @@ pub(super) struct Delay {
     /// The newest timestamp, unwrapped.
     newest: Option<i64>,
     suspect: Option<i64>,
-    /// Part of the packets that never came, over the last few hundred.
-    loss: f32,
-    waits_for_copies: bool,
+    /// Timestamps whose transit was learnt.
+    known: VecDeque<i64>,
+    /// The latest transit that is played in time: it rises at once and falls when all of a `HOLD` was below.
+    target: Option<i64>,
+    /// The greatest that would have been enough in the `HOLD` that runs.
+    enough: i64,
+    held: u32,
 }
 
 impl Delay {
@@ -68,18 +86,33 @@ impl Delay {
         }
         self.suspect = None;
         self.newest = Some(newest.max(unwrapped));
-        self.learn(transit);
-        Placed::At(unwrapped)
+        if self.arrived(unwrapped, arrived) { Placed::At(unwrapped) } else { Placed::Again(unwrapped) }
+    }
+
+    /// The packet at this timestamp came as a copy of low quality in the one after it.
+    pub(super) fn copied(&mut self, timestamp: i64, arrived: i64) {
+        // What is older than all that is known was learnt and forgotten, or belongs to the time before the first packet.
+        if self.known.front().is_some_and(|oldest| timestamp > *oldest) {
+            self.arrived(timestamp, arrived);
+        }
+    }
+
+    /// Learns, unless it was learnt before.
+    fn arrived(&mut self, timestamp: i64, arrived: i64) -> bool {
+        if self.known.contains(&timestamp) {
+            return false;
+        }
+        if self.known.len() == KNOWN {
+            self.known.pop_front();
+        }
+        self.known.push_back(timestamp);
+        self.learn(arrived - timestamp);
+        true
     }
 
     fn restart(&mut self, timestamp: i64, arrived: i64) {
-        *self = Self {
-            newest: Some(timestamp),
-            loss: self.loss,
-            waits_for_copies: self.waits_for_copies,
-            ..Self::default()
-        };
-        self.learn(arrived - timestamp);
+        *self = Self { newest: Some(timestamp), ..Self::default() };
+        self.arrived(timestamp, arrived);
     }
 
     fn learn(&mut self, transit: i64) {
@@ -92,17 +125,30 @@ impl Delay {
         self.transits.push_back(transit);
         let at = self.sorted.partition_point(|other| *other < transit);
         self.sorted.insert(at, transit);
+        self.aim(self.cheapest());
     }
 
-    /// A packet was decoded, `lost` numbers after the one before it.
-    pub(super) fn received(&mut self, lost: u16) {
-        // More than a second's worth is a restart, not a loss.
-        let lost = if lost > 50 { 0 } else { lost };
-        for _ in 0..lost {
-            self.loss += (1.0 - self.loss) / WINDOW as f32;
+    fn aim(&mut self, cheapest: i64) {
+        let target = *self.target.get_or_insert(cheapest);
+        self.enough = if self.held == 0 { cheapest } else { self.enough.max(cheapest) };
+        self.held += 1;
+        if cheapest > target + MUCH_MORE {
+            (self.target, self.held) = (Some(cheapest), 0);
+        } else if cheapest >= target - MUCH_LESS {
+            self.held = 0;
+        } else if self.held >= HOLD {
+            (self.target, self.held) = (Some(self.enough), 0);
         }
-        self.loss -= self.loss / WINDOW as f32;
-        self.waits_for_copies = self.loss > if self.waits_for_copies { 0.005 } else { 0.015 };
+    }
+
+    /// The transit at which delay and packets that come too late cost least together.
+    fn cheapest(&self) -> i64 {
+        let count = self.sorted.len() as i64;
+        let cost = |(at, transit): (usize, &i64)| {
+            let late = count - 1 - at as i64;
+            (transit + 100 * COST_PER_HUNDREDTH * late / count, *transit)
+        };
+        self.sorted.iter().enumerate().map(cost).min().map_or(0, |(_, transit)| transit)
     }
 
     /// The smallest transit of late.
@@ -112,10 +158,8 @@ impl Delay {
 
     /// The lag over the base that is worth having.
     pub(super) fn wanted(&self) -> i64 {
-        let last = self.sorted.len().saturating_sub(1);
-        let at = (self.sorted.len() * IN_TIME_PERCENT / 100).min(last);
-        let spread = self.sorted.get(at).map_or(0, |transit| transit - self.base());
-        (spread + MARGIN + if self.waits_for_copies { FOR_COPIES } else { 0 }).min(MOST)
+        let base = self.base();
+        (self.target.unwrap_or(base) - base).clamp(0, MOST - MARGIN) + MARGIN
     }
 }
 
@@ -143,7 +187,7 @@ mod tests {
             delay = Delay::default();
             wanted
         };
-        assert_eq!(run(40), MARGIN);
+        assert_eq!(run(100), MARGIN);
         assert_eq!(run(10), MARGIN + 2_000);
     }
 
@@ -169,17 +213,52 @@ mod tests {
         assert_eq!(delay.place((1 << 30) + 1_920, 50_880), Placed::At((1 << 30) + 1_920));
     }
 
-    #[test]
-    fn losses_make_room_for_the_copies_and_a_clean_path_takes_it_back() {
+    /// `lost` of a hundred packets come only as copies, `later` samples after their time.
+    fn wanted_with_copies(lost: u32, later: i64) -> i64 {
         let mut delay = Delay::default();
-        delay.place(0, 0);
-        for i in 0..400 {
-            delay.received(u16::from(i % 20 == 0));
+        for i in 0..1_000_u32 {
+            let at = i64::from(i) * 960;
+            if i % 100 >= lost {
+                delay.place(i * 960, at);
+            } else if i > 0 {
+                delay.copied(at, at + later);
+            }
         }
-        assert_eq!(delay.wanted(), MARGIN + FOR_COPIES);
-        for _ in 0..1_000 {
-            delay.received(0);
+        delay.wanted()
+    }
+
+    #[test]
+    fn copies_are_waited_for_when_enough_depend_on_them() {
+        assert_eq!(wanted_with_copies(0, 960), MARGIN);
+        assert_eq!(wanted_with_copies(1, 960), MARGIN);
+        assert_eq!(wanted_with_copies(10, 960), MARGIN + 960);
+        assert_eq!(wanted_with_copies(10, 1_920), MARGIN + 1_920);
+        // Half a second for every tenth packet is a bad bargain.
+        assert_eq!(wanted_with_copies(10, 24_000), MARGIN);
+    }
+
+    #[test]
+    fn a_copy_of_what_came_itself_changes_nothing() {
+        let mut delay = Delay::default();
+        for i in 0..300_u32 {
+            delay.place(i * 960, i64::from(i) * 960);
+            delay.copied(i64::from(i) * 960 - 960, i64::from(i) * 960);
         }
         assert_eq!(delay.wanted(), MARGIN);
+    }
+
+    #[test]
+    fn the_delay_rises_at_once_and_falls_when_the_path_was_good_for_long() {
+        let mut delay = Delay::default();
+        let mut run = |packets: std::ops::Range<u32>, every: u32, late: i64| {
+            for i in packets {
+                delay.place(i * 960, i64::from(i) * 960 + if i.is_multiple_of(every) { late } else { 0 });
+            }
+            delay.wanted()
+        };
+        assert_eq!(run(0..500, 1_000, 0), MARGIN);
+        assert_eq!(run(500..700, 5, 2_000), MARGIN + 2_000);
+        assert_eq!(run(700..1_100, 1_000, 0), MARGIN + 2_000);
+        assert_eq!(run(1_100..1_400, 1_000, 0), MARGIN);
     }
 }

@@ -16,6 +16,9 @@ const MAX_AILING: usize = 2;
 /// How many further nodes are kept connected for rooms and contacts that are at home there.
 const MAX_FURTHER: usize = 6;
 
+/// How many nodes that we have only been told of are kept connected, besides those.
+const MAX_LEARNED_FURTHER: usize = 4;
+
 /// How many addresses of one node are kept.
 const MAX_ADDRESSES: usize = 8;
 
@@ -55,19 +58,70 @@ pub(super) fn nodes_of(circle: &Circle) -> BTreeMap<PeerId, Vec<Multiaddr>> {
 /// added or lost moves only what belongs to it: people are at home on two, members of a room meet on two, a contact is
 /// looked for on their two. On our own homes all are looked for besides, since the others' lists may differ from ours.
 /// A node that is `ailing` is replaced by the next, and tried nevertheless.
+///
+/// Those that we have only been told of (`learned`) are there for contacts alone, besides what our own do: we can be
+/// found on the two of all nodes that our key chooses, and look for each contact on the two that theirs chooses. They
+/// see no lobby and no room.
 pub(super) fn plan(
     local: PeerId,
     circle: &Circle,
     nodes: &[PeerId],
+    learned: &[PeerId],
     ailing: impl Fn(&PeerId) -> bool,
 ) -> BTreeMap<PeerId, Duty> {
     let rooms: BTreeSet<RoomId> = circle.rooms.iter().take(Circle::MAX_ROOMS).map(crate::Room::id).collect();
     let contacts: BTreeSet<PeerId> =
         circle.contacts.iter().take(Circle::MAX_CONTACTS).copied().filter(|contact| *contact != local).collect();
-    let mut duties = BTreeMap::new();
+    let mut duties: BTreeMap<PeerId, Duty> = chosen(local, nodes, &ailing)
+        .into_iter()
+        .map(|node| (node, Duty { home: true, rooms: rooms.clone(), watch: contacts.clone() }))
+        .collect();
+    let best = |key: &[u8], nodes: &[PeerId]| {
+        let mut best = ranked(key, nodes);
+        best.retain(|node| !ailing(node));
+        best.truncate(HOMES);
+        best
+    };
+    if nodes.len() > duties.len() {
+        let mut further: HashMap<PeerId, Duty> = HashMap::new();
+        for room in &rooms {
+            for node in best(&room.to_bytes(), nodes) {
+                further.entry(node).or_default().rooms.insert(*room);
+            }
+        }
+        for contact in &contacts {
+            for node in best(&contact.to_bytes(), nodes) {
+                further.entry(node).or_default().watch.insert(*contact);
+            }
+        }
+        add_busiest(&mut duties, further, MAX_FURTHER);
+    }
+    if learned.is_empty() {
+        return duties;
+    }
+    let all: Vec<PeerId> = nodes.iter().chain(learned).copied().collect();
+    let mut further: HashMap<PeerId, Duty> = HashMap::new();
+    for contact in &contacts {
+        for node in best(&contact.to_bytes(), &all) {
+            further.entry(node).or_default().watch.insert(*contact);
+        }
+    }
+    for node in chosen(local, &all, &ailing) {
+        duties.entry(node).or_default().watch.extend(further.remove(&node).unwrap_or_default().watch);
+    }
+    for (node, duty) in &mut duties {
+        duty.watch.extend(further.remove(node).unwrap_or_default().watch);
+    }
+    add_busiest(&mut duties, further, MAX_LEARNED_FURTHER);
+    duties
+}
+
+/// The homes of somebody: the first of these nodes, and some of those before them that can't be reached.
+fn chosen(who: PeerId, nodes: &[PeerId], ailing: impl Fn(&PeerId) -> bool) -> Vec<PeerId> {
     let mut healthy = 0;
     let mut sick = 0;
-    for node in ranked(&local.to_bytes(), nodes) {
+    let mut chosen = Vec::new();
+    for node in ranked(&who.to_bytes(), nodes) {
         if healthy == HOMES {
             break;
         }
@@ -78,31 +132,16 @@ pub(super) fn plan(
         } else {
             sick += 1;
         }
-        duties.insert(node, Duty { home: true, rooms: rooms.clone(), watch: contacts.clone() });
+        chosen.push(node);
     }
-    let mut further: HashMap<PeerId, Duty> = HashMap::new();
-    let best = |key: &[u8]| {
-        let mut best = ranked(key, nodes);
-        best.retain(|node| !ailing(node));
-        best.truncate(HOMES);
-        best
-    };
-    if nodes.len() > duties.len() {
-        for room in &rooms {
-            for node in best(&room.to_bytes()) {
-                further.entry(node).or_default().rooms.insert(*room);
-            }
-        }
-        for contact in &contacts {
-            for node in best(&contact.to_bytes()) {
-                further.entry(node).or_default().watch.insert(*contact);
-            }
-        }
-    }
+    chosen
+}
+
+/// Adds those of the further nodes of which most is wanted.
+fn add_busiest(duties: &mut BTreeMap<PeerId, Duty>, further: HashMap<PeerId, Duty>, most: usize) {
     let mut further: Vec<(PeerId, Duty)> = further.into_iter().filter(|(node, _)| !duties.contains_key(node)).collect();
     further.sort_by_key(|(node, duty)| (std::cmp::Reverse((duty.rooms.len(), duty.watch.len())), *node));
-    duties.extend(further.into_iter().take(MAX_FURTHER));
-    duties
+    duties.extend(further.into_iter().take(most));
 }
 
 /// The nodes in the order of their weight for `key`, the heaviest first.
@@ -165,13 +204,13 @@ mod tests {
     fn a_node_that_can_not_be_reached_is_replaced_by_the_next_and_tried_nevertheless() {
         let (local, nodes) = (PeerId::random(), ids(5));
         let order = ranked(&local.to_bytes(), &nodes);
-        let all_well = plan(local, &Circle::default(), &nodes, |_| false);
+        let all_well = plan(local, &Circle::default(), &nodes, &[], |_| false);
         assert_eq!(homes(&all_well).len(), 2);
         assert!(all_well.contains_key(&order[0]) && all_well.contains_key(&order[1]));
-        let without_first = plan(local, &Circle::default(), &nodes, |node| *node == order[0]);
+        let without_first = plan(local, &Circle::default(), &nodes, &[], |node| *node == order[0]);
         assert_eq!(without_first.len(), 3);
         assert!(order[..3].iter().all(|node| without_first.contains_key(node)));
-        assert_eq!(plan(local, &Circle::default(), &nodes, |_| true).len(), 2, "not all are tried all the time");
+        assert_eq!(plan(local, &Circle::default(), &nodes, &[], |_| true).len(), 2, "not all are tried all the time");
     }
 
     #[test]
@@ -180,7 +219,8 @@ mod tests {
         let (ann, bob) = (PeerId::random(), PeerId::random());
         let room = Room::derive("chess", "e4");
         let circle = |contact| Circle { rooms: vec![room.clone()], contacts: vec![contact], ..Circle::default() };
-        let (of_ann, of_bob) = (plan(ann, &circle(bob), &nodes, |_| false), plan(bob, &circle(ann), &nodes, |_| false));
+        let (of_ann, of_bob) =
+            (plan(ann, &circle(bob), &nodes, &[], |_| false), plan(bob, &circle(ann), &nodes, &[], |_| false));
         let meet = |duty: &Duty| duty.rooms.contains(&room.id());
         assert!(of_ann.iter().filter(|(node, duty)| meet(duty) && of_bob.get(node).is_some_and(meet)).count() >= 2);
         let watched = homes(&of_bob).into_iter().filter(|n| of_ann.get(n).is_some_and(|d| d.watch.contains(&bob)));
@@ -190,7 +230,41 @@ mod tests {
     #[test]
     fn a_thousand_contacts_all_over_the_world_need_a_bounded_number_of_connections() {
         let circle = Circle { contacts: ids(1000), ..Circle::default() };
-        assert_eq!(plan(PeerId::random(), &circle, &ids(30), |_| false).len(), HOMES + MAX_FURTHER);
+        assert_eq!(plan(PeerId::random(), &circle, &ids(30), &[], |_| false).len(), HOMES + MAX_FURTHER);
+    }
+
+    #[test]
+    fn contacts_whose_own_nodes_are_others_meet_on_nodes_that_both_were_told_of() {
+        let (ann, bob) = (PeerId::random(), PeerId::random());
+        let all = ids(20);
+        let (of_ann, of_bob) = (&all[..1], &all[1..2]);
+        let circle = |contact| Circle { contacts: vec![contact], lobby: true, ..Circle::default() };
+        let plan = |local, contact, own: &[PeerId]| {
+            let learned: Vec<PeerId> = all.iter().copied().filter(|node| !own.contains(node)).collect();
+            plan(local, &circle(contact), own, &learned, |_| false)
+        };
+        let (for_ann, for_bob) = (plan(ann, bob, of_ann), plan(bob, ann, of_bob));
+        let met = for_ann.iter().filter(|(node, duty)| duty.watch.contains(&bob) && for_bob.contains_key(node)).count();
+        assert!(met >= 2, "Ann looks for Bob where he can be found: {met}");
+        assert_eq!(homes(&for_ann), of_ann, "only our own nodes have our name in their lobby");
+        assert!(for_ann.values().filter(|duty| !duty.home).all(|duty| duty.rooms.is_empty()));
+    }
+
+    #[test]
+    fn nodes_that_we_were_told_of_push_none_of_our_own_out_and_are_few() {
+        let (local, own, learned) = (PeerId::random(), ids(10), ids(64));
+        let circle = Circle { contacts: ids(1000), rooms: vec![Room::derive("chess", "e4")], ..Circle::default() };
+        let alone = plan(local, &circle, &own, &[], |_| false);
+        let sick = learned.clone();
+        for sick in [Vec::new(), sick] {
+            let together = plan(local, &circle, &own, &learned, |node| sick.contains(node));
+            for (node, duty) in &alone {
+                let now = &together[node];
+                assert!(now.home == duty.home && now.rooms == duty.rooms && now.watch.is_superset(&duty.watch));
+            }
+            let added = together.keys().filter(|node| learned.contains(node)).count();
+            assert!(added <= HOMES + MAX_AILING + MAX_LEARNED_FURTHER, "{added}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ mod link;
 mod pushed;
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     time::{Duration, Instant},
 };
 
@@ -39,6 +39,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
 /// From how many failures in a row on another node is chosen in its place.
 const AILING_FROM: u32 = 3;
+const LEARNED_AILING_FROM: u32 = 1;
 
 /// For how long people are believed to be there after the node that shows them is lost.
 const GRACE: Duration = Duration::from_secs(2);
@@ -46,6 +47,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// When something that was refused, for the moment, is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const ASK_TURN_AGAIN_AFTER: Duration = Duration::from_secs(60);
+const ASK_NODES_EVERY: Duration = Duration::from_secs(300);
 const RESERVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// How many cards of a node are checked at once, and per second in the long run. More: it is shunned.
@@ -67,6 +69,10 @@ pub(super) struct Context<'a> {
 pub(super) struct Node {
     id: PeerId,
     pub(super) addresses: Vec<Multiaddr>,
+    /// Nobody here has chosen it: others have told us of it. It is not trusted with media, or with what else it knows.
+    pub(super) learned: bool,
+    /// Other nodes that it has told us of.
+    told: BTreeMap<PeerId, Vec<Multiaddr>>,
     /// What it is asked for; `None`: it is not needed.
     duty: Option<Duty>,
     link: Link,
@@ -88,6 +94,8 @@ impl Node {
         Self {
             id,
             addresses: Vec::new(),
+            learned: false,
+            told: BTreeMap::new(),
             duty: None,
             link: Link::Idle,
             failures: 0,
@@ -102,7 +110,12 @@ impl Node {
 
     /// Whether another one should be tried in its place.
     pub(super) fn is_ailing(&self) -> bool {
-        self.failures >= AILING_FROM
+        self.failures >= if self.learned { LEARNED_AILING_FROM } else { AILING_FROM }
+    }
+
+    /// Other nodes that it has told us of.
+    pub(super) fn told(&self) -> &BTreeMap<PeerId, Vec<Multiaddr>> {
+        &self.told
     }
 
     /// Where a person can be reached through this node, if it shows them.
@@ -118,6 +131,15 @@ impl Node {
         }
     }
 
+    /// Whether it is being connected, or will be tried again by itself.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        match self.link {
+            Link::Waiting { shunned, .. } => !shunned,
+            Link::Dialling { .. } | Link::Greeting { .. } => true,
+            Link::Idle | Link::Online { .. } => false,
+        }
+    }
+
     /// Its connection, while it is online.
     pub(super) fn connection(&self) -> Option<ConnectionId> {
         match &self.link {
@@ -129,6 +151,9 @@ impl Node {
     /// What it offers for media: STUN and TURN over UDP, then TURN over its stream.
     pub(super) fn ice_servers(&self) -> (Vec<IceServer>, Option<IceServer>) {
         let Link::Online { stream, online } = &self.link else { return (Vec::new(), None) };
+        if self.learned {
+            return (Vec::new(), None);
+        }
         let mut servers = ice::stun(&stream.address, &online.stun);
         servers.extend(online.access.iter().flat_map(|access| access.direct(&stream.address)));
         let streamed = online.access.as_ref().filter(|access| access.is_streamed());
@@ -156,6 +181,11 @@ impl Node {
             self.dial(cx);
         } else {
             self.bring_up_to_date(cx);
+            if let Link::Online { online, .. } = &mut self.link
+                && cx.circle.learn_nodes
+            {
+                online.ask_nodes_at.get_or_insert(cx.now);
+            }
         }
         self.publish(cx);
     }
@@ -244,7 +274,7 @@ impl Node {
             Link::Online { stream, online } => {
                 let fade = fade.filter(|_| stream.lists.is_empty());
                 let soonest = [online.answer_by, online.ask_turn_at, online.reserve_at, online.ask_again_at];
-                earliest([earliest(soonest), Some(online.beat_at), stream.list_due(), fade])
+                earliest([earliest(soonest), Some(online.beat_at), online.ask_nodes_at, stream.list_due(), fade])
             }
         }
     }
@@ -280,6 +310,10 @@ impl Node {
                 }
                 if due(&mut online.ask_turn_at) {
                     requests.push(Request::Turn {});
+                }
+                if due(&mut online.ask_nodes_at) && cx.circle.learn_nodes && !self.learned {
+                    online.ask_nodes_at = Some(now + ASK_NODES_EVERY.mul_f64(1.0 + cx.random.random::<f64>()));
+                    requests.push(Request::Nodes {});
                 }
                 if due(&mut online.reserve_at) {
                     let address = circuit(&stream.address, self.id);
@@ -394,7 +428,9 @@ impl Node {
                 | Request::Unwatch { .. }
                 | Request::Hide { .. }
                 | Request::Turn {}
+                | Request::Nodes {}
                 | Request::Beat {}
+                | Request::Status {}
                 | Request::Bye {}
                 | Request::Unknown => continue,
             };

@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
-use libp2p::identity::Keypair;
+use libp2p::{identity::Keypair, multiaddr::Protocol};
 use proptest::prelude::*;
 
 use super::*;
@@ -61,7 +61,6 @@ fn welcome() -> Push {
         relay: true,
         turn: true,
         stun: vec![3478],
-        nodes: Vec::new(),
         beat_ms: 2000,
         limits: Limits { places: 8, watches: 1000, hidden: 1000 },
     }
@@ -434,8 +433,8 @@ fn whatever_times_a_node_names_they_are_bounded() {
     for (beat_ms, ttl_s) in [(0, 0), (u32::MAX, u32::MAX), (0, 1)] {
         let mut rig = Rig::with_nodes(&[node]);
         let link = rig.connect(node);
-        let Push::Welcome { v, observed, relay, turn, stun, nodes, limits, .. } = welcome() else { unreachable!() };
-        rig.push(node, link, Push::Welcome { v, observed, relay, turn, stun, nodes, beat_ms, limits });
+        let Push::Welcome { v, observed, relay, turn, stun, limits, .. } = welcome() else { unreachable!() };
+        rig.push(node, link, Push::Welcome { v, observed, relay, turn, stun, beat_ms, limits });
         rig.push(node, link, people(lobby(), Vec::new()));
         let mut asked = [0; 2];
         for _ in 0..600 {
@@ -649,4 +648,86 @@ proptest! {
         }
         prop_assert!(shown.is_empty(), "{shown:?}");
     }
+}
+
+/// A client on one node, which uses those that it knows, and has been told of these.
+fn told(nodes: Vec<Multiaddr>) -> (Rig, PeerId, Vec<Effect>) {
+    let own = PeerId::random();
+    let mut rig = Rig::with_nodes(&[own]);
+    rig.circle(|circle| {
+        circle.learn_nodes = true;
+        circle.nodes = vec!["/ip4/8.8.8.8/tcp/4001".parse::<Multiaddr>().unwrap().with_p2p(own).unwrap()];
+    });
+    rig.links += 1;
+    let link = link(rig.links);
+    rig.client.connected(rig.now, own, link, "/ip4/8.8.8.8/tcp/4001".parse().unwrap());
+    let asked = rig.push(own, link, welcome());
+    let is_asked =
+        |effect: &Effect| matches!(effect, Effect::Say { requests, .. } if requests.contains(&Request::Nodes {}));
+    assert!(asked.iter().any(is_asked), "{asked:?}");
+    rig.push(own, link, people(lobby(), Vec::new()));
+    let effects = rig.push(own, link, Push::Nodes { nodes });
+    (rig, own, effects)
+}
+
+fn at(text: &str) -> Multiaddr {
+    text.parse::<Multiaddr>().unwrap().with_p2p(PeerId::random()).unwrap()
+}
+
+#[test]
+fn thousands_of_nodes_that_a_node_makes_up_are_few_and_push_it_not_out() {
+    let (mut rig, own, effects) =
+        told((0..5000).map(|n| at(&format!("/ip4/9.9.{}.{}/tcp/1", n / 250, n % 250))).collect());
+    let dials = |effects: &[Effect]| effects.iter().filter(|effect| matches!(effect, Effect::Dial { .. })).count();
+    assert!(dials(&effects) <= 2, "{}", dials(&effects));
+    assert_eq!(rig.client.nodes.len(), 1 + MAX_NODES_TOLD);
+    // None of them answers. Our own stays, and few are tried at a time.
+    let mut tried = 0;
+    for _ in 0..600 {
+        tried += dials(&rig.pass(ms(1000)));
+        let connecting = rig.client.nodes.values().filter(|node| node.poll_timeout().is_some()).count();
+        assert!(connecting <= 1 + 4, "{connecting}");
+        if let Some(connection) = rig.client.connection(&own) {
+            rig.push(own, connection, Push::Beat {});
+        }
+    }
+    assert!(rig.client.connection(&own).is_some());
+    assert!(tried < 1000, "{tried} in ten minutes");
+}
+
+#[test]
+fn a_node_sends_nobody_nearer_than_where_it_is_nor_to_a_name() {
+    let (rig, own, effects) = told(vec![
+        at("/ip4/127.0.0.1/tcp/80"),
+        at("/ip4/192.168.1.1/tcp/80"),
+        at("/ip4/169.254.169.254/tcp/80"),
+        at("/dns4/router.example/tcp/80"),
+        "/ip4/9.9.9.9/tcp/80".parse().unwrap(),
+    ]);
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Learned(_) | Effect::Dial { .. })), "{effects:?}");
+    assert_eq!(rig.client.nodes.keys().collect::<Vec<_>>(), [&own]);
+}
+
+#[test]
+fn nodes_that_a_learned_node_knows_are_not_asked_for_and_it_serves_no_media() {
+    let other = at("/ip4/9.9.9.9/tcp/4001");
+    let (mut rig, _, effects) = told(vec![other.clone()]);
+    assert!(effects.contains(&Effect::Learned(vec![other.clone()])));
+    let Some(Protocol::P2p(other)) = other.iter().last() else { unreachable!() };
+    let link = rig.connect(other);
+    let said: Vec<Request> = rig
+        .push(other, link, welcome())
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Say { node, requests, .. } if node == other => Some(requests),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert!(said.iter().any(|request| matches!(request, Request::Hello { .. })), "contacts find us there: {said:?}");
+    let unwanted = |request: &Request| matches!(request, Request::Nodes {} | Request::Turn {} | Request::Join { .. });
+    assert!(!said.iter().any(unwanted), "{said:?}");
+    rig.circle(|circle| circle.learn_nodes = false);
+    let forgotten = rig.effects();
+    assert!(forgotten.contains(&Effect::Forget { node: other }) && forgotten.contains(&Effect::Learned(Vec::new())));
 }

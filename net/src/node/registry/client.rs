@@ -8,7 +8,7 @@ use std::{
 use libp2p::{Multiaddr, PeerId};
 
 use super::{HELLO_WITHIN, outbox::Outbox, person::Ix};
-use crate::{node::address, token_bucket::TokenBucket};
+use crate::{address, token_bucket::TokenBucket};
 
 /// How many requests a client may make at once, and per second in the long run.
 const REQUEST_BURST: u32 = 100;

@@ -128,7 +128,6 @@ impl Registry {
             relay: self.terms.relay,
             turn: self.terms.turn,
             stun: self.terms.stun.clone(),
-            nodes: self.terms.nodes.clone(),
             beat_ms: self.terms.beat.as_millis() as u32,
             limits: self.terms.per_client,
         }

@@ -23,7 +23,6 @@ fn terms() -> Terms {
         relay: true,
         turn: true,
         stun: vec![3478],
-        nodes: Vec::new(),
         sign_on_burst: 100,
     }
 }
@@ -138,7 +137,7 @@ impl Node {
                 Effect::Close { client } => {
                     self.readers.iter_mut().filter(|r| r.id == client).for_each(|r| r.closed = true);
                 }
-                Effect::GrantTurn { .. } => {}
+                Effect::GrantTurn { .. } | Effect::TellStatus { .. } => {}
             }
         }
     }
@@ -178,9 +177,11 @@ impl Reader {
                 self.lists.entry(scope.clone()).or_default().remove(peer);
             }
             Push::Welcome { .. }
+            | Push::Nodes { .. }
             | Push::Turn(_)
             | Push::Refused { .. }
             | Push::Beat {}
+            | Push::Status(_)
             | Push::Bye {}
             | Push::Unknown => {}
         }

@@ -14,9 +14,6 @@ use ring::{
 /// The realm of every node (RFC 8489, section 9.2).
 pub(super) const REALM: &str = "parlor";
 
-/// For how long access is given, seconds. Running allocations may be kept for longer.
-pub(super) const TTL_S: u32 = 3600;
-
 /// Longer usernames are none of ours.
 const MAX_USERNAME_BYTES: usize = 128;
 
@@ -51,9 +48,9 @@ impl Credentials {
         Some(Self { secret: hmac::Key::new(hmac::HMAC_SHA256, &secret) })
     }
 
-    /// Gives access from `unix_s` on.
-    pub(super) fn give(&self, unix_s: u64, peer: PeerId) -> Access {
-        let username = format!("{}:{peer}", unix_s + u64::from(TTL_S));
+    /// Gives access from `unix_s` on, for so many seconds. Running allocations may be kept for longer.
+    pub(super) fn give(&self, unix_s: u64, ttl_s: u32, peer: PeerId) -> Access {
+        let username = format!("{}:{peer}", unix_s + u64::from(ttl_s));
         let password = self.password(&username);
         Access { username, password }
     }
@@ -97,7 +94,7 @@ mod tests {
     fn access_is_for_one_person_and_names_its_end() {
         let credentials = Credentials::new().unwrap();
         let peer = PeerId::random();
-        let access = credentials.give(1000, peer);
+        let access = credentials.give(1000, 3600, peer);
         let claim = credentials.claim(&access.username).unwrap();
         assert_eq!((claim.expires_s, claim.person), (4600, peer.to_string().as_str()));
         assert_eq!(claim.key, key(&access.username, &access.password));

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    credentials::{Access, Credentials, TTL_S},
+    credentials::{Access, Credentials},
     destination::Destinations,
     server::{Effect, Path, RelayId, Server, Tally, Terms},
     stream,
@@ -58,6 +58,8 @@ pub(in crate::node) struct Config {
     pub(in crate::node) allocations: u32,
     pub(in crate::node) allocations_per_person: u32,
     pub(in crate::node) bytes_per_second: u32,
+    /// For how long access is given, seconds.
+    pub(in crate::node) access_s: u32,
 }
 
 /// Why there is no relay.
@@ -81,6 +83,8 @@ pub(in crate::node) struct Turn {
     inbound: mpsc::Sender<Inbound>,
     tally: watch::Receiver<Tally>,
     credentials: Arc<Credentials>,
+    /// For how long access is given.
+    access_s: u32,
     port: u16,
     tasks: JoinSet<()>,
     next_stream: u64,
@@ -100,7 +104,7 @@ impl Turn {
     /// Binds, and starts. Must be called on a tokio runtime.
     pub(in crate::node) fn start(config: Config) -> Result<Self, TurnError> {
         let credentials = Arc::new(Credentials::new().ok_or(TurnError::Random)?);
-        let port = config.port;
+        let (port, access_s) = (config.port, config.access_s);
         let mut sockets = Vec::new();
         for &ip in &config.addresses {
             let address = SocketAddr::new(ip, port);
@@ -112,7 +116,7 @@ impl Turn {
         let mut tasks = JoinSet::new();
         let task = Task::new(config, sockets, credentials.clone(), publish);
         tasks.spawn(task.run(receiver));
-        Ok(Self { inbound, tally, credentials, port, tasks, next_stream: 0, streams: HashMap::new() })
+        Ok(Self { inbound, tally, credentials, access_s, port, tasks, next_stream: 0, streams: HashMap::new() })
     }
 
     pub(in crate::node) fn tally(&self) -> Tally {
@@ -121,10 +125,10 @@ impl Turn {
 
     /// Gives somebody access for a while.
     pub(in crate::node) fn give_access(&self, peer: PeerId) -> TurnAccess {
-        let Access { username, password } = self.credentials.give(unix_s(), peer);
+        let Access { username, password } = self.credentials.give(unix_s(), self.access_s, peer);
         // The client knows best by which address it has reached us.
         let udp = vec![SocketAddr::from(([0, 0, 0, 0], self.port))];
-        TurnAccess { username, password, ttl_s: TTL_S, udp, stream: true }
+        TurnAccess { username, password, ttl_s: self.access_s, udp, stream: true }
     }
 
     /// Serves TURN over a stream, in place of that person's stream before.

@@ -21,7 +21,7 @@ use super::{
     destination::Destinations,
     stun::{Class, Message, Method, TransactionId, Writer, attribute},
 };
-use crate::{node::address, token_bucket::TokenBucket};
+use crate::{address, token_bucket::TokenBucket};
 
 /// How often what has run out is looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);

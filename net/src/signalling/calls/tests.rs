@@ -279,6 +279,29 @@ fn messages_wait_for_a_new_connection_until_the_deadline() {
 }
 
 #[test]
+fn who_was_called_looks_for_a_way_when_the_stream_breaks_under_their_words() {
+    let mut pair = Pair::connected();
+    pair.send(0, CALL, invite());
+    pair.settle();
+    let (caller, connection) = (pair.sides[0].me, link(1));
+    let breaks = |pair: &mut Pair| {
+        let callee = &mut pair.sides[1].calls;
+        callee.disconnected(caller, connection);
+        std::iter::from_fn(|| callee.poll_effect()).collect::<Vec<_>>()
+    };
+    pair.send(1, CALL, Body::RestartPlease);
+    assert_eq!(breaks(&mut pair), [Effect::Reach { peer: caller }]);
+    assert_eq!(breaks(&mut pair), [], "once");
+
+    let mut silent = Pair::connected();
+    silent.send(0, CALL, invite());
+    silent.settle();
+    let callee = &mut silent.sides[1].calls;
+    callee.disconnected(silent.sides[0].me, connection);
+    assert_eq!(callee.poll_effect(), None, "there is nothing to say");
+}
+
+#[test]
 fn who_is_offline_fails_at_once_and_only_once() {
     let mut pair = Pair::new();
     let peer = pair.sides[1].me;

@@ -79,6 +79,8 @@ pub(super) struct Online {
     /// Whether that is because the network has changed.
     pub(super) probed: bool,
     pub(super) access: Option<Access>,
+    /// When to ask which other nodes it knows.
+    pub(super) ask_nodes_at: Option<Instant>,
     pub(super) ask_turn_at: Option<Instant>,
     pub(super) reserve_at: Option<Instant>,
     pub(super) ask_again_at: Option<Instant>,

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use libp2p::swarm::ConnectionId;
+use libp2p::{Multiaddr, swarm::ConnectionId};
 
 use super::{
     super::{Effect, ice::Access},
@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     Found, OfflineReason,
-    directory::{Card, Entry, GoneReason, Push, Refusal, Scope, TurnAccess},
+    directory::{
+        Card, Entry, GoneReason, Push, Refusal, Scope, TurnAccess,
+        nodes::{self, MAX_ADDRESSES_TOLD, MAX_NODES_TOLD},
+    },
 };
 
 /// How often we say that we are still here, whatever the node wants.
@@ -46,10 +49,12 @@ impl Node {
                 }
             }
             Push::Turn(granted) => self.turn_granted(cx, granted),
+            Push::Nodes { nodes } => self.nodes_told(&nodes),
             Push::Refused { request, why } => self.refused(cx, &request, why),
             Push::Beat {} => self.beat_answered(cx.now),
             Push::Bye {} => self.end(cx, End::Restart),
-            Push::Unknown => {}
+            // We do not ask for it: whoever looks for faults does.
+            Push::Status(_) | Push::Unknown => {}
         }
         self.publish(cx);
     }
@@ -70,7 +75,8 @@ impl Node {
                     answer_by: None,
                     probed: false,
                     access: None,
-                    ask_turn_at: turn.then_some(cx.now),
+                    ask_turn_at: (turn && !self.learned).then_some(cx.now),
+                    ask_nodes_at: cx.circle.learn_nodes.then_some(cx.now),
                     reserve_at: relay.then_some(cx.now),
                     ask_again_at: None,
                 };
@@ -145,6 +151,27 @@ impl Node {
         }
     }
 
+    /// What it tells is taken as far as anybody may make us dial it, and it may not send us nearer than where it is.
+    fn nodes_told(&mut self, nodes: &[Multiaddr]) {
+        let Link::Online { stream, .. } = &self.link else { return };
+        let bare = |address: &Multiaddr| nodes::split(address).map_or_else(|| address.clone(), |(_, address)| address);
+        // Our own are under names, too.
+        let nearest = nodes::reach(&bare(&stream.address)).unwrap_or(nodes::Reach::Public);
+        self.told.clear();
+        for (node, address) in nodes.iter().filter_map(nodes::split) {
+            let known = self.told.contains_key(&node);
+            if nodes::reach(&address).is_none_or(|reach| reach < nearest)
+                || (!known && self.told.len() >= MAX_NODES_TOLD)
+            {
+                continue;
+            }
+            let addresses = self.told.entry(node).or_default();
+            if addresses.len() < MAX_ADDRESSES_TOLD && !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+    }
+
     fn refused(&mut self, cx: &mut Context<'_>, request: &str, why: Refusal) {
         tracing::debug!(node = %self.id, request, ?why, "the node refuses");
         match (&mut self.link, request) {
@@ -167,6 +194,7 @@ impl Node {
                     | Refusal::Other => self.end(cx, End::Shunned(reason.into())),
                 }
             }
+            (Link::Online { .. }, "nodes") => {}
             (Link::Online { online, .. }, "turn") => online.ask_turn_at = Some(cx.now + ASK_TURN_AGAIN_AFTER),
             (Link::Greeting { stream, .. }, _) => stream.lists.clear(),
             (Link::Online { stream, online }, _) => {

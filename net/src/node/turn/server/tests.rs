@@ -11,6 +11,9 @@ const NODE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(8, 8, 8, 8)), 4000);
 const UNIX_S: u64 = 1_000_000;
 
+/// For how long access is given, seconds.
+const TTL_S: u32 = 3600;
+
 struct Relay {
     server: Server,
     credentials: Arc<Credentials>,
@@ -39,7 +42,7 @@ impl Relay {
     }
 
     fn access(&self) -> Access {
-        self.credentials.give(self.unix_s, PeerId::random())
+        self.credentials.give(self.unix_s, TTL_S, PeerId::random())
     }
 
     fn pass(&mut self, time: Duration) {
@@ -185,7 +188,7 @@ fn who_has_no_access_is_challenged_and_gets_nothing() {
     let id = [5; 12];
     relay.say(CLIENT, &Writer::new(Method::Allocate, Class::Request, id).add(udp().0, &udp().1).finish());
     assert_eq!(relay.answer(CLIENT, id), Err(401));
-    let of_another_node = Credentials::new().unwrap().give(UNIX_S, PeerId::random());
+    let of_another_node = Credentials::new().unwrap().give(UNIX_S, TTL_S, PeerId::random());
     // The key that the other node would hold.
     let key = Credentials::new().unwrap().claim(&of_another_node.username).unwrap().key;
     let nonce = relay.nonce(CLIENT);

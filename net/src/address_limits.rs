@@ -1,4 +1,5 @@
-//! How many connections one address may have, and how fast it may open them: peer ids cost nothing, addresses do.
+//! How many connections one address may have with us, and how fast it may open them: peer ids cost nothing, addresses
+//! do. A limit for each peer alone would let one machine take all connections there are.
 
 use std::{
     collections::HashMap,
@@ -17,26 +18,35 @@ use libp2p::{
     },
 };
 
-use super::address;
-use crate::token_bucket::TokenBucket;
+use crate::{address, token_bucket::TokenBucket};
 
 /// How fast one address may open connections, per second in the long run. At once it may open as many as it may have.
 const CONNECTIONS_PER_SECOND: f64 = 20.0;
 
+/// Whom a connection counts for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Count {
+    /// Its address: all machines of a LAN have the same first half of an IPv6 address. This machine's own is not counted.
+    Near,
+    /// The subscriber who has the address.
+    Far,
+}
+
 /// Why a connection is not accepted.
 #[derive(Debug, thiserror::Error)]
 #[error("too many connections from one address")]
-pub(super) struct TooMany;
+pub(crate) struct TooMany;
 
 struct Address {
     connections: u32,
     openings: TokenBucket,
 }
 
-/// Counts connections by address. Remembers addresses that have connections, or had some a moment ago: no more than
-/// the node has connections, and what [`FORGET_FROM`] allows.
-pub(super) struct Behaviour {
+/// Counts what others open, by address. Remembers addresses that have connections, or had some a moment ago: no more than
+/// there are connections, and what [`FORGET_FROM`] allows.
+pub(crate) struct Behaviour {
     most: u32,
+    count: Count,
     addresses: HashMap<IpAddr, Address>,
     connections: HashMap<ConnectionId, IpAddr>,
 }
@@ -45,13 +55,13 @@ pub(super) struct Behaviour {
 const FORGET_FROM: usize = 20_000;
 
 impl Behaviour {
-    pub(super) fn new(most: u32) -> Self {
-        Self { most, addresses: HashMap::new(), connections: HashMap::new() }
+    pub(crate) fn new(most: u32, count: Count) -> Self {
+        Self { most, count, addresses: HashMap::new(), connections: HashMap::new() }
     }
 
     /// Counts one connection more, if it may be.
     fn open(&mut self, now: Instant, connection: ConnectionId, remote: &Multiaddr) -> Result<(), TooMany> {
-        let Some(ip) = address::of(remote).map(address::subscriber) else { return Ok(()) };
+        let Some(ip) = self.counted(remote) else { return Ok(()) };
         if self.addresses.len() >= FORGET_FROM {
             self.addresses.retain(|_, address| address.connections > 0 || !address.openings.is_full(now));
         }
@@ -64,6 +74,21 @@ impl Behaviour {
         address.connections += 1;
         self.connections.insert(connection, ip);
         Ok(())
+    }
+
+    /// Whom a connection counts for. Through a relay, nobody: the relay has limits of its own.
+    fn counted(&self, remote: &Multiaddr) -> Option<IpAddr> {
+        let ip = address::of(remote)?;
+        match self.count {
+            Count::Near => (!ip.is_loopback()).then_some(ip),
+            Count::Far => Some(address::subscriber(ip)),
+        }
+    }
+
+    /// Whom a connection counts for that others have opened.
+    #[cfg(feature = "node")]
+    pub(crate) fn of(&self, connection: ConnectionId) -> Option<IpAddr> {
+        self.connections.get(&connection).copied()
     }
 
     fn closed(&mut self, connection: ConnectionId) {
@@ -136,7 +161,7 @@ mod tests {
     #[test]
     fn ten_thousand_connections_from_one_address_are_not_accepted_and_others_are() {
         let start = Instant::now();
-        let mut limits = Behaviour::new(50);
+        let mut limits = Behaviour::new(50, Count::Far);
         let id = ConnectionId::new_unchecked;
         let flood: Multiaddr = "/ip4/192.0.2.1/tcp/1".parse().unwrap();
         let accepted = (0..10_000).filter(|&n| limits.open(start, id(n), &flood).is_ok()).count();
@@ -145,5 +170,16 @@ mod tests {
         (0..50).for_each(|n| limits.closed(id(n)));
         assert!(limits.open(start, id(10_001), &flood).is_err(), "opening and closing is counted, too");
         assert!(limits.open(start + Duration::from_secs(1), id(10_002), &flood).is_ok());
+    }
+
+    #[test]
+    fn machines_of_one_lan_count_each_and_neither_this_one_nor_a_relay_does() {
+        let limits = Behaviour::new(50, Count::Near);
+        let counted = |text: &str| limits.counted(&text.parse().unwrap());
+        assert_ne!(counted("/ip6/2001:db8:1:2::1/tcp/1"), counted("/ip6/2001:db8:1:2::2/tcp/1"));
+        assert_eq!(counted("/ip6/::ffff:192.0.2.1/tcp/1"), counted("/ip4/192.0.2.1/udp/1/quic-v1"));
+        for free in ["/ip4/127.0.0.1/tcp/1", "/ip6/::1/tcp/1", "/ip4/192.0.2.1/tcp/1/p2p-circuit", "/memory/7"] {
+            assert_eq!(counted(free), None);
+        }
     }
 }

@@ -5,7 +5,10 @@ use std::net::{IpAddr, Ipv6Addr};
 use libp2p::{Multiaddr, multiaddr::Protocol};
 
 /// The IP address of a connection; none for relayed ones.
-pub(super) fn of(address: &Multiaddr) -> Option<IpAddr> {
+pub(crate) fn of(address: &Multiaddr) -> Option<IpAddr> {
+    if address.iter().any(|part| part == Protocol::P2pCircuit) {
+        return None;
+    }
     match address.iter().next()? {
         Protocol::Ip4(ip) => Some(ip.into()),
         Protocol::Ip6(ip) => Some(IpAddr::V6(ip).to_canonical()),
@@ -14,7 +17,7 @@ pub(super) fn of(address: &Multiaddr) -> Option<IpAddr> {
 }
 
 /// The one who pays for an address: of IPv6 the first 64 bits, since one subscriber has all the rest.
-pub(super) fn subscriber(ip: IpAddr) -> IpAddr {
+pub(crate) fn subscriber(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.into(),
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << 64)).into(),

@@ -1,4 +1,5 @@
-//! STUN messages (RFC 8489), as far as TURN (RFC 8656) over UDP needs them. Pure.
+//! STUN messages (RFC 8489), as far as TURN (RFC 8656) over UDP needs them: of a node, and of whoever looks how a node
+//! is doing. Pure.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -12,32 +13,32 @@ const INTEGRITY_BYTES: usize = 20;
 const FINGERPRINT_XOR: u32 = 0x5354_554e;
 
 /// Names a request and its answer.
-pub(super) type TransactionId = [u8; 12];
+pub(crate) type TransactionId = [u8; 12];
 
 /// Attributes' types: RFC 8489, section 18.3, and RFC 8656, section 18.
-pub(super) mod attribute {
-    pub(in super::super) const USERNAME: u16 = 0x0006;
-    pub(in super::super) const MESSAGE_INTEGRITY: u16 = 0x0008;
-    pub(in super::super) const ERROR_CODE: u16 = 0x0009;
-    pub(in super::super) const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
-    pub(in super::super) const CHANNEL_NUMBER: u16 = 0x000c;
-    pub(in super::super) const LIFETIME: u16 = 0x000d;
-    pub(in super::super) const XOR_PEER_ADDRESS: u16 = 0x0012;
-    pub(in super::super) const DATA: u16 = 0x0013;
-    pub(in super::super) const REALM: u16 = 0x0014;
-    pub(in super::super) const NONCE: u16 = 0x0015;
-    pub(in super::super) const XOR_RELAYED_ADDRESS: u16 = 0x0016;
-    pub(in super::super) const REQUESTED_ADDRESS_FAMILY: u16 = 0x0017;
-    pub(in super::super) const EVEN_PORT: u16 = 0x0018;
-    pub(in super::super) const REQUESTED_TRANSPORT: u16 = 0x0019;
-    pub(in super::super) const XOR_MAPPED_ADDRESS: u16 = 0x0020;
-    pub(in super::super) const RESERVATION_TOKEN: u16 = 0x0022;
-    pub(in super::super) const FINGERPRINT: u16 = 0x8028;
+pub(crate) mod attribute {
+    pub(crate) const USERNAME: u16 = 0x0006;
+    pub(crate) const MESSAGE_INTEGRITY: u16 = 0x0008;
+    pub(crate) const ERROR_CODE: u16 = 0x0009;
+    pub(crate) const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
+    pub(crate) const CHANNEL_NUMBER: u16 = 0x000c;
+    pub(crate) const LIFETIME: u16 = 0x000d;
+    pub(crate) const XOR_PEER_ADDRESS: u16 = 0x0012;
+    pub(crate) const DATA: u16 = 0x0013;
+    pub(crate) const REALM: u16 = 0x0014;
+    pub(crate) const NONCE: u16 = 0x0015;
+    pub(crate) const XOR_RELAYED_ADDRESS: u16 = 0x0016;
+    pub(crate) const REQUESTED_ADDRESS_FAMILY: u16 = 0x0017;
+    pub(crate) const EVEN_PORT: u16 = 0x0018;
+    pub(crate) const REQUESTED_TRANSPORT: u16 = 0x0019;
+    pub(crate) const XOR_MAPPED_ADDRESS: u16 = 0x0020;
+    pub(crate) const RESERVATION_TOKEN: u16 = 0x0022;
+    pub(crate) const FINGERPRINT: u16 = 0x8028;
 }
 
 /// What a message asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Method {
+pub(crate) enum Method {
     Binding,
     Allocate,
     Refresh,
@@ -76,7 +77,7 @@ impl Method {
 
 /// A message's class: the two bits at 0x0110 of its type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
+pub(crate) enum Class {
     Request,
     Indication,
     Success,
@@ -96,16 +97,16 @@ impl Class {
 
 /// A message that was received.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Message<'a> {
-    pub(super) method: Method,
-    pub(super) class: Class,
-    pub(super) id: TransactionId,
+pub(crate) struct Message<'a> {
+    pub(crate) method: Method,
+    pub(crate) class: Class,
+    pub(crate) id: TransactionId,
     bytes: &'a [u8],
 }
 
 impl<'a> Message<'a> {
     /// Reads a datagram; `None` for whatever is no well-formed message of a known method.
-    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let header: &[u8; HEADER_BYTES] = bytes.first_chunk()?;
         let typ = u16::from_be_bytes([header[0], header[1]]);
         let length = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -145,7 +146,7 @@ impl<'a> Message<'a> {
     }
 
     /// The attributes that count: what follows the integrity is not protected by it.
-    pub(super) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> {
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> {
         let mut protected = true;
         self.all().filter_map(move |(typ, _, value)| {
             let counts = protected;
@@ -155,25 +156,25 @@ impl<'a> Message<'a> {
     }
 
     /// The first attribute of a type.
-    pub(super) fn get(&self, wanted: u16) -> Option<&'a [u8]> {
+    pub(crate) fn get(&self, wanted: u16) -> Option<&'a [u8]> {
         self.attributes().find(|(typ, _)| *typ == wanted).map(|(_, value)| value)
     }
 
-    pub(super) fn text(&self, wanted: u16) -> Option<&'a str> {
+    pub(crate) fn text(&self, wanted: u16) -> Option<&'a str> {
         self.get(wanted).and_then(|value| std::str::from_utf8(value).ok())
     }
 
-    pub(super) fn u32(&self, wanted: u16) -> Option<u32> {
+    pub(crate) fn u32(&self, wanted: u16) -> Option<u32> {
         self.get(wanted).and_then(|value| Some(u32::from_be_bytes(*value.as_array()?)))
     }
 
     /// An address of an XOR-... attribute.
-    pub(super) fn address(&self, value: &[u8]) -> Option<SocketAddr> {
+    pub(crate) fn address(&self, value: &[u8]) -> Option<SocketAddr> {
         decode_address(value, &self.id)
     }
 
     /// Whether the message was made by somebody with this key (RFC 8489, section 14.5).
-    pub(super) fn has_integrity(&self, key: &[u8]) -> bool {
+    pub(crate) fn has_integrity(&self, key: &[u8]) -> bool {
         let Some((_, at, value)) = self.all().find(|(typ, _, _)| *typ == attribute::MESSAGE_INTEGRITY) else {
             return false;
         };
@@ -185,13 +186,13 @@ impl<'a> Message<'a> {
 }
 
 /// A message that is being written.
-pub(super) struct Writer {
+pub(crate) struct Writer {
     bytes: Vec<u8>,
     id: TransactionId,
 }
 
 impl Writer {
-    pub(super) fn new(method: Method, class: Class, id: TransactionId) -> Self {
+    pub(crate) fn new(method: Method, class: Class, id: TransactionId) -> Self {
         let mut bytes = Vec::with_capacity(128);
         bytes.extend((method.number() | class.bits()).to_be_bytes());
         bytes.extend([0, 0]);
@@ -200,7 +201,7 @@ impl Writer {
         Self { bytes, id }
     }
 
-    pub(super) fn add(mut self, typ: u16, value: &[u8]) -> Self {
+    pub(crate) fn add(mut self, typ: u16, value: &[u8]) -> Self {
         self.bytes.extend(typ.to_be_bytes());
         self.bytes.extend((value.len() as u16).to_be_bytes());
         self.bytes.extend_from_slice(value);
@@ -208,33 +209,33 @@ impl Writer {
         self
     }
 
-    pub(super) fn add_address(self, typ: u16, address: SocketAddr) -> Self {
+    pub(crate) fn add_address(self, typ: u16, address: SocketAddr) -> Self {
         let value = encode_address(address, &self.id);
         self.add(typ, &value)
     }
 
     /// RFC 8489, section 14.8.
-    pub(super) fn add_error(self, code: u16, reason: &str) -> Self {
+    pub(crate) fn add_error(self, code: u16, reason: &str) -> Self {
         let mut value = vec![0, 0, (code / 100) as u8, (code % 100) as u8];
         value.extend_from_slice(reason.as_bytes());
         self.add(attribute::ERROR_CODE, &value)
     }
 
     /// The message, so that whoever has the key can tell that we have it, too.
-    pub(super) fn finish_with(mut self, key: &[u8]) -> Vec<u8> {
+    pub(crate) fn finish_with(mut self, key: &[u8]) -> Vec<u8> {
         set_length(&mut self.bytes, 4 + INTEGRITY_BYTES);
         let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, key);
         let tag = hmac::sign(&key, &self.bytes);
         self.add(attribute::MESSAGE_INTEGRITY, tag.as_ref()).finish()
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         set_length(&mut self.bytes, 0);
         self.bytes
     }
 
     /// With a fingerprint, which tells STUN from other protocols on one port.
-    pub(super) fn finish_with_fingerprint(mut self) -> Vec<u8> {
+    pub(crate) fn finish_with_fingerprint(mut self) -> Vec<u8> {
         set_length(&mut self.bytes, 8);
         let fingerprint = crc32(&self.bytes) ^ FINGERPRINT_XOR;
         self.add(attribute::FINGERPRINT, &fingerprint.to_be_bytes()).finish()
