@@ -29,6 +29,7 @@ pub(crate) enum Count {
     /// Its address: all machines of a LAN have the same first half of an IPv6 address. This machine's own is not counted.
     Near,
     /// The subscriber who has the address.
+    #[cfg_attr(not(any(feature = "node", test)), expect(dead_code, reason = "only nodes count so"))]
     Far,
 }
 
