@@ -140,7 +140,8 @@ pub struct Shared {
     /// Also record the other's picture: none | file:OUT.y4m
     #[arg(long, value_name = "SINK", default_value_t)]
     pub video_out: VideoSink,
-    /// Write when marked frames were captured and shown (`captured|shown,MARK,UNIX_US`), to measure delays
+    /// Write when marked frames were captured and shown (`captured|shown,MARK,UNIX_US`), and each 10 ms of sound taken in
+    /// and played (`said|heard,PIECE,UNIX_US`), to measure delays
     #[arg(long, value_name = "FILE.csv")]
     pub frame_log: Option<PathBuf>,
     /// Send media over the loopback interface only, for tests on one machine

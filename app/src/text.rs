@@ -3,12 +3,14 @@
 //! The sentences live in `assets/locales/*.toml` and are part of the program. A locale that lacks a sentence, or has one
 //! too many, fails a test; so does one whose placeholders differ from the English ones.
 
+mod locale;
+
 use std::sync::LazyLock;
 
 use parlor_media::{DeviceKind, Problem};
 use parlor_net::{Status, Via};
-use serde::Deserialize;
 
+use self::locale::{Entry, Source};
 use crate::{
     call::EndReason,
     engine::Quality,
@@ -22,9 +24,14 @@ static ENGLISH: LazyLock<Text> = LazyLock::new(|| Text::parse(include_str!("../.
 static CHINESE: LazyLock<Text> = LazyLock::new(|| Text::parse(include_str!("../../assets/locales/zh-CN.toml")));
 
 /// A sentence with `{placeholders}`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template(String);
+
+impl Entry for Template {
+    fn read(source: &mut Source) -> Self {
+        Self(source.sentence())
+    }
+}
 
 impl Template {
     /// The sentence with its one placeholder filled in. What is filled in is never itself taken for a template.
@@ -51,10 +58,17 @@ impl Template {
 macro_rules! sentences {
     ($($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ty,)* })*) => { $(
         $(#[$doc])*
-        #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-        #[serde(deny_unknown_fields)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         #[expect(missing_docs, reason = "the English sentence in the locale file says it best")]
         pub struct $name { $(pub $field: $kind,)* }
+
+        impl Entry for $name {
+            fn read(source: &mut Source) -> Self {
+                let read = Self { $($field: source.read(stringify!($field)),)* };
+                source.finish();
+                read
+            }
+        }
     )* };
 }
 
@@ -607,8 +621,13 @@ impl Text {
         }
     }
 
+    /// The locales are part of the program, and tests see to it that they are whole.
     fn parse(locale: &str) -> Self {
-        toml::from_str(locale).expect("the locales are part of the program, and tests read them")
+        let mut source = Source::parse(locale);
+        let text = Self::read(&mut source);
+        let problems = source.problems();
+        debug_assert!(problems.is_empty(), "{problems:?}");
+        text
     }
 }
 
@@ -650,6 +669,12 @@ mod tests {
         all
     }
 
+    fn problems(locale: &str) -> Vec<String> {
+        let mut source = Source::parse(locale);
+        let _text = Text::read(&mut source);
+        source.problems()
+    }
+
     fn placeholders(sentence: &str) -> BTreeSet<&str> {
         sentence.split('{').skip(1).map(|rest| rest.split_once('}').expect("a closed brace").0).collect()
     }
@@ -657,11 +682,13 @@ mod tests {
     #[test]
     fn every_language_has_exactly_the_sentences_that_the_window_needs() {
         for (name, locale) in LOCALES {
-            let parsed: Result<Text, _> = toml::from_str(locale);
-            assert!(parsed.is_ok(), "{name}: {}", parsed.unwrap_err());
+            assert_eq!(problems(locale), [""; 0], "{name}");
         }
         let superfluous = format!("{}\n[extra]\nkey = \"x\"\n", LOCALES[0].1);
-        assert!(toml::from_str::<Text>(&superfluous).is_err());
+        assert_eq!(problems(&superfluous), [".extra is superfluous"]);
+        let start = LOCALES[0].1.lines().find(|line| line.starts_with("start = ")).unwrap();
+        assert_eq!(problems(&LOCALES[0].1.replacen(start, "", 1)), ["welcome.start is not there"]);
+        assert!(!problems("[welcome").is_empty());
     }
 
     #[test]
