@@ -1,6 +1,8 @@
-//! A CSV file with a line for every marked frame that was captured or shown: how delays are measured from outside.
+//! A CSV file with a line for every marked frame that was captured or shown, and for every 10 ms of sound that were taken
+//! in or played: how delays are measured from outside.
 
 use std::{
+    fmt::Display,
     fs::File,
     io::{self, LineWriter, Write as _},
     path::Path,
@@ -9,7 +11,9 @@ use std::{
 
 use crate::{Frame, frame_mark};
 
-/// Lines `captured|shown,MARK,UNIX_US`. Clones write to the same file.
+/// Lines `captured|shown,MARK,UNIX_US` for pictures and `said|heard,PIECE,UNIX_US` for sound, where PIECE counts the 10 ms
+/// of a call since its microphone or its loudspeaker was opened, and the time is that of a piece's end or of its
+/// beginning. Clones write to the same file.
 #[derive(Clone)]
 pub struct FrameLog {
     /// `None` after a write failed: the rest goes on without a log.
@@ -37,7 +41,17 @@ impl FrameLog {
         }
     }
 
-    fn write(&self, what: &str, mark: u16, unix_us: u64) {
+    /// Notes that the last sample of the microphone's `piece` came.
+    pub(crate) fn said(&self, piece: u32, unix_us: u64) {
+        self.write("said", piece, unix_us);
+    }
+
+    /// Notes that the loudspeaker asks for its `piece`.
+    pub(crate) fn heard(&self, piece: u32, unix_us: u64) {
+        self.write("heard", piece, unix_us);
+    }
+
+    fn write(&self, what: &str, mark: impl Display, unix_us: u64) {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(writer) = file.as_mut()
             && let Err(error) = writeln!(writer, "{what},{mark},{unix_us}")
@@ -60,7 +74,7 @@ mod tests {
     use crate::{MediaTime, frame::FramePool};
 
     #[test]
-    fn marked_frames_get_a_line_and_others_none() {
+    fn marked_frames_and_sound_get_a_line_and_other_frames_none() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log.csv");
         let log = FrameLog::create(&path).unwrap();
@@ -71,6 +85,9 @@ mod tests {
         log.captured(&marked);
         log.shown(&plain, 1_500);
         log.clone().shown(&marked, 2_000);
-        assert_eq!(std::fs::read_to_string(path).unwrap(), "captured,5,1000\nshown,5,2000\n");
+        log.said(0, 3_000);
+        log.heard(7, 4_000);
+        let text = std::fs::read_to_string(path).unwrap();
+        assert_eq!(text, "captured,5,1000\nshown,5,2000\nsaid,0,3000\nheard,7,4000\n");
     }
 }

@@ -12,6 +12,12 @@ use std::{
 
 /// Frames a second.
 pub const FPS: u32 = 30;
+/// Width of the clip that benchmarks use, in pixels.
+pub const WIDTH: usize = 1280;
+/// Its height.
+pub const HEIGHT: usize = 720;
+/// Its length, in frames: 8 s.
+pub const FRAMES: u16 = 240;
 
 const CELLS: usize = 16;
 

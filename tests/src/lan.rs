@@ -1,12 +1,15 @@
 //! Local networks: hosts as network namespaces, each network a bridge. No default route, no DNS, multicast works.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Write},
     ops::Index,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
     sync::atomic::{AtomicUsize, Ordering},
 };
+
+use serde::{Deserialize, Serialize};
 
 use crate::binary;
 
@@ -186,25 +189,72 @@ impl Host {
     /// Puts a bad wire between this host and its first switch.
     #[must_use = "the wire is as good as cut once it is dropped"]
     pub fn impair(&self, impairment: Impairment) -> Wire {
-        Wire::lay(self, impairment, None)
+        Wire::lay(self, 1, impairment, None)
+    }
+
+    /// Puts a good wire there that can get bad later, and then has other bad luck for each `seed`.
+    #[must_use = "the wire is as good as cut once it is dropped"]
+    pub fn wire(&self, seed: u64) -> Wire {
+        Wire::lay(self, seed, Impairment::default(), None)
     }
 
     /// Puts a good wire there, which keeps what this host sends in `file`: see [`crate::capture`].
     #[must_use = "the wire is as good as cut once it is dropped"]
     pub fn tap(&self, file: &Path) -> Wire {
-        Wire::lay(self, Impairment::default(), Some(file))
+        Wire::lay(self, 1, Impairment::default(), Some(file))
+    }
+
+    /// Bytes that reached this host so far through the cable that was plugged in first, with Ethernet's headers.
+    ///
+    /// # Panics
+    /// Outside [`crate::in_lab`].
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        let all = fs::read_to_string("/proc/net/dev").expect("a network has counters");
+        let port = &self.first_port().name;
+        let ours = all.lines().find_map(|line| line.trim_start().strip_prefix(port.as_str())?.strip_prefix(':'));
+        // What the switch's end of the cable sent: the ninth of its figures.
+        ours.and_then(|figures| figures.split_whitespace().nth(8)?.parse().ok()).expect("the port has counters")
     }
 }
 
-/// What a bad wire does, in each direction alike. ARP passes unharmed, as resolution is not what is measured.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// What a bad wire does, in each direction alike: first the bottleneck, then losses, then delays. ARP passes unharmed, as
+/// resolution is not what is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Impairment {
     /// One-way delay, milliseconds.
     pub delay_ms: u32,
-    /// Independent random loss, percent.
+    /// Standard deviation of a further delay that wanders slowly (50 ms of memory) and keeps the order, milliseconds.
+    pub jitter_ms: u32,
+    /// Random loss, percent.
     pub loss_percent: f32,
-    /// Bottleneck with a drop-tail queue of 200 ms, kilobits per second; 0: none.
+    /// How many packets are lost in a row, on average (Gilbert and Elliott's model); 0: each is lost independently.
+    pub mean_burst: f32,
+    /// Packets that are held back so that later ones overtake them, percent.
+    pub reorder_percent: f32,
+    /// For how long those are held back, milliseconds.
+    pub reorder_ms: u32,
+    /// Bottleneck, kilobits per second; 0: none.
     pub rate_kbps: u32,
+    /// Its drop-tail queue, as milliseconds at its rate.
+    pub queue_ms: u32,
+}
+
+impl Default for Impairment {
+    /// None.
+    fn default() -> Self {
+        Self {
+            delay_ms: 0,
+            jitter_ms: 0,
+            loss_percent: 0.0,
+            mean_burst: 0.0,
+            reorder_percent: 0.0,
+            reorder_ms: 0,
+            rate_kbps: 0,
+            queue_ms: 200,
+        }
+    }
 }
 
 /// A bad wire; see [`Host::impair`].
@@ -218,10 +268,10 @@ pub struct Wire {
 
 impl Wire {
     /// The host's port moves to a little switch of its own; the program `wire` carries frames from there to the big one.
-    fn lay(host: &Host, impairment: Impairment, record: Option<&Path>) -> Self {
+    fn lay(host: &Host, seed: u64, impairment: Impairment, record: Option<&Path>) -> Self {
         let (switch, near, far) = (format!("bw-{}", host.name), format!("n-{}", host.name), format!("f-{}", host.name));
         let mut process = Command::new(binary::helper("wire"))
-            .args([&near, &far])
+            .args([&near, &far, &seed.to_string()])
             .args(record)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -244,8 +294,9 @@ impl Wire {
     }
 
     /// Changes what the wire does, while frames pass.
-    pub fn set(&mut self, Impairment { delay_ms, loss_percent, rate_kbps }: Impairment) {
-        writeln!(self.settings, "{delay_ms} {loss_percent} {rate_kbps}").expect("the wire lives");
+    pub fn set(&mut self, impairment: Impairment) {
+        let line = serde_json::to_string(&impairment).expect("numbers are JSON");
+        writeln!(self.settings, "{line}").expect("the wire lives");
     }
 }
 

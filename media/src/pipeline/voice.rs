@@ -22,7 +22,7 @@ use std::{
 use tokio::sync::mpsc::Sender;
 
 use crate::{
-    AudioRecvStats, AudioSink, AudioSource, DeviceKind, DeviceProblem, Problem,
+    AudioRecvStats, AudioSink, AudioSource, DeviceKind, DeviceProblem, FrameLog, Problem,
     audio::processing::Processing,
     codec::opus::OpusError,
     rate::Bitrate,
@@ -75,12 +75,13 @@ impl Shared {
 impl Voice {
     /// Starts to capture, send, receive and play. Returns at once: devices open in the background. `processed`: what a
     /// microphone hears is freed of echo and noise and brought to an even level; files and tones never are, so that they
-    /// arrive as they are. A full `outgoing` drops packets; `on_event` is called on audio and device threads and must be
+    /// arrive as they are. `log` gets a line for each piece of sound. A full `outgoing` drops packets; `on_event` is called on audio and device threads and must be
     /// quick.
     pub fn open(
         microphone: &AudioSource,
         speaker: &AudioSink,
         processed: bool,
+        log: Option<FrameLog>,
         outgoing: Sender<OutgoingPacket>,
         incoming: Receiver<IncomingPacket>,
         on_event: impl Fn(VoiceEvent) + Send + Sync + 'static,
@@ -90,15 +91,15 @@ impl Voice {
         let (microphone, speaker) = (microphone.clone(), speaker.clone());
         let (processing, reference) = (processed && is_device(&microphone)).then(Processing::new).unzip();
         let send = {
-            let (shared, on_event) = (Arc::clone(&shared), Arc::clone(&on_event));
+            let (shared, on_event, log) = (Arc::clone(&shared), Arc::clone(&on_event), log.clone());
             spawn("voice-send", DeviceKind::Microphone, &on_event.clone(), move || {
-                send::run(&microphone, processing, &outgoing, &shared, &on_event)
+                send::run(&microphone, processing, log.as_ref(), &outgoing, &shared, &on_event)
             })
         };
         let receive = {
             let (shared, on_event) = (Arc::clone(&shared), Arc::clone(&on_event));
             spawn("voice-receive", DeviceKind::Speaker, &on_event.clone(), move || {
-                receive::run(&speaker, reference, &incoming, &shared, &on_event)
+                receive::run(&speaker, reference, log.as_ref(), &incoming, &shared, &on_event)
             })
         };
         Self { shared, threads: [send, receive].into_iter().flatten().collect() }

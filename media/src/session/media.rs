@@ -175,8 +175,9 @@ impl Media {
     ) -> mpsc::Receiver<OutgoingPacket> {
         let (outgoing, packets) = mpsc::channel(MAX_VOICE_PACKETS);
         let tell = self.teller();
-        let Sources { microphone, speaker, voice_processing, .. } = &self.sources;
-        let voice = Voice::open(microphone, speaker, *voice_processing, outgoing, incoming, move |event| {
+        let Sources { microphone, speaker, voice_processing, frame_log, .. } = &self.sources;
+        let log = frame_log.clone();
+        let voice = Voice::open(microphone, speaker, *voice_processing, log, outgoing, incoming, move |event| {
             tell(match event {
                 VoiceEvent::FirstSound => MediaEvent::FirstAudio,
                 VoiceEvent::Problem(problem) => MediaEvent::Problem(problem),

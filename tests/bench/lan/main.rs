@@ -63,7 +63,7 @@ fn measure_one(index: usize, options: &Options) -> ExitCode {
 fn measure_all(options: &Options) -> ExitCode {
     if !options.clip.exists() {
         eprintln!("drawing the camera clip {} (330 MB)", options.clip.display());
-        if let Err(error) = clip::write(&options.clip, 1280, 720, 240) {
+        if let Err(error) = clip::write(&options.clip, clip::WIDTH, clip::HEIGHT, clip::FRAMES) {
             eprintln!("{}: {error}", options.clip.display());
             return ExitCode::FAILURE;
         }

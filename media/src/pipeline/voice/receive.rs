@@ -4,7 +4,7 @@ use std::sync::{Arc, mpsc::Receiver};
 
 use super::{OnEvent, Shared, VoiceEvent};
 use crate::{
-    AudioSink,
+    AudioSink, FrameLog,
     audio::{PIECE, Piece, clock, mixer, playback::Playback, processing::Reference},
     codec::opus::{Decoder, OpusError},
     playout::audio::AudioPlayout,
@@ -20,6 +20,7 @@ const PUBLISH_EVERY: u32 = 10;
 pub(super) fn run(
     speaker: &AudioSink,
     mut reference: Option<Reference>,
+    log: Option<&FrameLog>,
     incoming: &Receiver<IncomingPacket>,
     shared: &Shared,
     on_event: &OnEvent,
@@ -29,9 +30,11 @@ pub(super) fn run(
     let mut playback = Playback::open(speaker, move |problem| problems(VoiceEvent::Problem(problem)));
     let mut piece: Piece = [0.0; PIECE];
     let mut heard = false;
-    let mut pulls = 0_u32;
-    loop {
+    for pulls in 0_u32.. {
         playback.wait();
+        if let Some(log) = log {
+            log.heard(pulls, crate::clock::unix_us());
+        }
         if shared.wishes().stop {
             return Ok(());
         }
@@ -48,9 +51,9 @@ pub(super) fn run(
             heard = true;
             on_event(VoiceEvent::FirstSound);
         }
-        pulls = pulls.wrapping_add(1);
-        if pulls.is_multiple_of(PUBLISH_EVERY) {
+        if pulls % PUBLISH_EVERY == PUBLISH_EVERY - 1 {
             *shared.stats() = playout.stats();
         }
     }
+    Ok(())
 }

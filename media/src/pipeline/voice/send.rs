@@ -12,7 +12,7 @@ use super::{
     plan::{Plan, Planner},
 };
 use crate::{
-    AudioSource,
+    AudioSource, FrameLog,
     audio::{
         PIECE, Piece,
         capture::{Capture, Captured},
@@ -27,6 +27,7 @@ use crate::{
 pub(super) fn run(
     microphone: &AudioSource,
     processing: Option<Processing>,
+    log: Option<&FrameLog>,
     outgoing: &Sender<OutgoingPacket>,
     shared: &Shared,
     on_event: &OnEvent,
@@ -35,8 +36,11 @@ pub(super) fn run(
     let on_event = Arc::clone(on_event);
     let mut capture = Capture::open(microphone, move |problem| on_event(VoiceEvent::Problem(problem)));
     let mut piece: Piece = [0.0; PIECE];
-    loop {
+    for number in 0_u32.. {
         let captured = capture.read(&mut piece);
+        if let Some(log) = log {
+            log.said(number, crate::clock::unix_us_at(captured.at));
+        }
         let (stop, muted, report, budget) = {
             let mut wishes = shared.wishes();
             (wishes.stop, wishes.muted, wishes.report.take(), wishes.budget.take())
@@ -57,6 +61,7 @@ pub(super) fn run(
             tracing::trace!("a voice packet was dropped");
         }
     }
+    Ok(())
 }
 
 /// Unix time at an `Instant`. Read once: a clock that steps during a call shall not bend the media's time.

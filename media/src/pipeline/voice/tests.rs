@@ -40,7 +40,7 @@ fn pair(ends: [(AudioSource, AudioSink); 2]) -> Pair {
     let [a, b] = ends;
     let open = |i: usize, (microphone, speaker): (AudioSource, AudioSink), outgoing, incoming| {
         let told = told.clone();
-        Voice::open(&microphone, &speaker, true, outgoing, incoming, move |event| {
+        Voice::open(&microphone, &speaker, true, None, outgoing, incoming, move |event| {
             let _ = told.send((i, event));
         })
     };
