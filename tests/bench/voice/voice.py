@@ -11,23 +11,19 @@ Needs Python 3 with numpy, scipy and pesq (`python3 -m venv V && V/bin/pip insta
 `PYTHON=V/bin/python ./dev bench-voice`), and, without --speech, ffmpeg and that package.
 """
 import argparse
-import glob
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
-import wave
 
 try:
     import numpy as np
-    from pesq import pesq
-    from scipy.signal import resample_poly
+
+    from sound import RATE, delays, load, make_speech, quality
 except ImportError as missing:
     sys.exit(f"{missing}\n\n{__doc__}")
 
-RATE = 48000
-SOUNDS = "/usr/share/asterisk/sounds/en_US_f_Allison"
 SECONDS = 45
 SETTLING = 9
 
@@ -46,56 +42,12 @@ PATHS = [
 ]
 
 
-def load(path):
-    with wave.open(path) as file:
-        if (file.getframerate(), file.getnchannels(), file.getsampwidth()) != (RATE, 1, 2):
-            sys.exit(f"{path}: 48 kHz mono 16 bit, please")
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2") / 32768.0
-
-
-def make_speech(path):
-    files = sorted(glob.glob(os.path.join(SOUNDS, "*.g722")))
-    if not files:
-        sys.exit(f"There is no speech in {SOUNDS}.\n\n{__doc__}")
-    sound = np.zeros(0)
-    for file in files:
-        raw = subprocess.run(["ffmpeg", "-v", "error", "-f", "g722", "-i", file, "-f", "s16le", "-ac", "1", "-ar",
-                              str(RATE), "-"], stdout=subprocess.PIPE, check=True).stdout
-        prompt = np.frombuffer(raw, "<i2") / 32768.0
-        if 1.5 * RATE < len(prompt) < 7 * RATE:
-            sound = np.concatenate([sound, prompt, np.zeros(RATE // 4)])
-        if len(sound) > SECONDS * RATE:
-            break
-    with wave.open(path, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(RATE)
-        file.writeframes((sound[:SECONDS * RATE] * 32767).astype("<i2").tobytes())
-
-
-def delays(sent, heard):
-    """By cross-correlation of windows of half a second, milliseconds."""
-    window, longest, found = RATE // 2, RATE * 6 // 10, []
-    for start in range(SETTLING * RATE, len(sent) - window - longest, RATE * 3 // 10):
-        a, b = sent[start:start + window], heard[start:start + window + longest]
-        if (a ** 2).mean() < 1e-5 or len(b) < window + longest:
-            continue
-        n = 1 << (len(b) + window).bit_length()
-        product = np.fft.irfft(np.fft.rfft(b, n) * np.conj(np.fft.rfft(a, n)), n)[:longest]
-        energy = np.cumsum(np.concatenate([[0], b ** 2]))
-        likeness = product / np.sqrt((energy[window:window + longest] - energy[:longest] + 1e-9) * (a ** 2).sum())
-        if likeness.max() > 0.5:
-            found.append(likeness.argmax() / RATE * 1000)
-    return np.array(found)
-
-
 def score(sent, heard):
-    delay = delays(sent, heard)
-    shift, scores = int(np.median(delay) * RATE / 1000), []
-    for start in range(SETTLING * RATE, len(sent) - 9 * RATE + 1, 9 * RATE):
-        a, b = sent[start:start + 9 * RATE], heard[start + shift:start + shift + 9 * RATE]
-        b = np.pad(b, (0, len(a) - len(b)))
-        scores.append(pesq(16000, resample_poly(a, 1, 3), resample_poly(b, 1, 3), "wb"))
+    sent, heard = sent[SETTLING * RATE:], heard[SETTLING * RATE:]
+    delay = delays(sent, heard)[:, 1]
+    shift, block = int(np.median(delay) * RATE / 1000), 9 * RATE
+    scores = [quality(sent[start:start + block], heard[start + shift:start + shift + block])
+              for start in range(0, len(sent) - block + 1, block)]
     return statistics.mean(scores), float(np.median(delay)), float(np.percentile(delay, 95))
 
 
@@ -110,7 +62,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         speech = options.speech or os.path.join(folder, "speech.wav")
         if not options.speech:
-            make_speech(speech)
+            make_speech(speech, SECONDS)
         sent = load(speech)
         for name, path, least, most in PATHS:
             results = []
