@@ -13,15 +13,16 @@ use clap::{Parser, ValueEnum};
 use parlor::{
     contacts::Standing,
     engine::{
-        ActiveCall, CallView, Checkup, Device, Devices, EndReason, EngineLink, Me, NodeView, Notice, PersonView,
-        Presence, Quality, RoomView, Sending, Snapshot,
+        ActiveCall, CallView, Checkup, Device, Devices, EndReason, EngineLink, History, Me, NewDevice, NodeView,
+        Notice, PersonView, Presence, Quality, RoomView, Sample, Sending, Snapshot, TrialView,
     },
     room::RoomKey,
     settings::{Language, Settings, Theme},
     ui::{Wake, WindowOptions, run},
 };
 use parlor_media::{
-    CameraState, DeviceKind, DeviceProblem, Frame, FrameSender, MediaTime, Path, PathKind, Problem, Stats, frame_slot,
+    CameraState, DeviceKind, DeviceProblem, Frame, FrameSender, MediaTime, Path, PathKind, Problem, Stats, TrialPhase,
+    frame_slot,
 };
 use parlor_net::{CallId, NodeLink, OfflineReason, PeerId, Room, Status, Via, signalling::CallKind};
 use tokio::sync::{mpsc, watch};
@@ -65,6 +66,10 @@ enum Screen {
     CameraOff,
     Muted,
     Reconnecting,
+    /// A call, and a headset that was plugged in.
+    Plugged,
+    /// Open it with Settings, "Test camera and sound".
+    Trial,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -98,6 +103,8 @@ fn fake_engine(args: &Args, wake: &Wake) -> EngineLink {
             | Screen::Calling
             | Screen::CameraOff
             | Screen::Muted
+            | Screen::Plugged
+            | Screen::Trial
             | Screen::Reconnecting
     );
     if moves {
@@ -216,6 +223,13 @@ fn snapshot(args: &Args) -> Snapshot {
             microphones: vec![device("mic", "Headset Microphone")],
             speakers: vec![device("out", "Built-in Audio Analog Stereo")],
         },
+        new_devices: plugged(args.screen),
+        trial: (args.screen == Screen::Trial).then(|| TrialView {
+            camera: CameraState::Open,
+            level_dbfs: -18.0,
+            phase: TrialPhase::Recording(Duration::from_millis(2_700)),
+            heard: None,
+        }),
         settings: Settings {
             language: if is_chinese { Language::Chinese } else { Language::English },
             theme: if args.theme == "light" { Theme::Light } else { Theme::Dark },
@@ -249,23 +263,73 @@ fn call(screen: Screen, name: &str) -> CallView {
             since,
             path: Path { kind: PathKind::Relayed, local: "relay/udp".to_owned(), remote: "srflx/udp".to_owned() },
             stats: Box::new(Stats { rtt_ms: Some(61.0), ..Stats::default() }),
+            history: Arc::new(history()),
             quality: Quality::Good,
         },
-        Screen::Welcome | Screen::People | Screen::Empty | Screen::Offline | Screen::Ended | Screen::Settings => {
-            CallView::Idle
-        }
+        Screen::Welcome
+        | Screen::People
+        | Screen::Empty
+        | Screen::Offline
+        | Screen::Ended
+        | Screen::Settings
+        | Screen::Trial => CallView::Idle,
         Screen::Calling => CallView::Outgoing { call, peer, name, kind: CallKind::Video, ringing: true },
         Screen::Incoming => CallView::Incoming { call, peer, name, kind: CallKind::Video, borrows_name: false },
         Screen::Connecting => CallView::Connecting(active),
-        Screen::Connected | Screen::Voice | Screen::CameraOff | Screen::Muted => CallView::Connected {
-            active,
-            since,
-            path: Path { kind: PathKind::Direct, local: "host/udp".to_owned(), remote: "host/udp".to_owned() },
-            stats: Box::new(Stats { rtt_ms: Some(3.2), ..Stats::default() }),
-            quality: if screen == Screen::Muted { Quality::Fair } else { Quality::Good },
-        },
+        Screen::Connected | Screen::Voice | Screen::CameraOff | Screen::Muted | Screen::Plugged => {
+            CallView::Connected {
+                active,
+                since,
+                path: Path { kind: PathKind::Direct, local: "host/udp".to_owned(), remote: "host/udp".to_owned() },
+                stats: Box::new(Stats { rtt_ms: Some(3.2), ..stats() }),
+                history: Arc::new(history()),
+                quality: if screen == Screen::Muted { Quality::Fair } else { Quality::Good },
+            }
+        }
         Screen::Reconnecting => CallView::Reconnecting { active, since },
     }
+}
+
+/// What was plugged in.
+fn plugged(screen: Screen) -> Vec<NewDevice> {
+    let device = Device { id: "headset".to_owned(), name: "Acme USB Headset".to_owned() };
+    let new = |kind| NewDevice { kind, device: device.clone() };
+    match screen {
+        Screen::Plugged => vec![new(DeviceKind::Microphone), new(DeviceKind::Speaker)],
+        _ => Vec::new(),
+    }
+}
+
+fn stats() -> Stats {
+    let mut stats = Stats { send_bps: 1_480_000, recv_bps: 1_130_000, send_loss: 0.004, ..Stats::default() };
+    let video = &mut stats.video_send;
+    (video.fps, video.width, video.height, video.codec) = (30.0, 1280, 720, "H264");
+    (video.target_bps, video.frames, video.encode_ms) = (1_500_000, 900, 4.0);
+    let video = &mut stats.video_recv;
+    (video.fps, video.width, video.height, video.codec) = (29.5, 1280, 720, "H264");
+    stats
+}
+
+/// A minute with a disturbance in it.
+fn history() -> History {
+    let mut history = History::default();
+    for second in 0..60_i16 {
+        let wave = f32::from(second) / 6.0;
+        let disturbed = (30..40).contains(&second);
+        let share = if disturbed { 0.4 } else { 1.0 };
+        history.push(Sample {
+            send_bps: (1.5e6 * share + 8e4 * wave.sin()) as u32,
+            recv_bps: (1.1e6 * share + 6e4 * wave.cos()) as u32,
+            send_loss: if disturbed { 0.06 } else { 0.002 },
+            recv_loss: if disturbed { 0.09 } else { 0.0 },
+            rtt_ms: Some(if disturbed { 120.0 } else { 24.0 + 4.0 * wave.sin() }),
+            latency_ms: (second != 20).then(|| 52.0 + 9.0 * wave.cos()),
+            jitter_buffer_ms: if disturbed { 85.0 } else { 30.0 },
+            send_fps: 30.0,
+            recv_fps: if disturbed { 21.0 } else { 29.5 },
+        });
+    }
+    history
 }
 
 fn nodes() -> Vec<NodeView> {

@@ -131,7 +131,7 @@ impl CallMachine {
             State::Answering(Answering { active, .. }) => {
                 self.end(active.call, bye(ByeReason::MediaFailed), EndReason::MediaFailed)
             }
-            State::Negotiating(Negotiating { active }) => self.connecting_expired(active),
+            State::Negotiating(negotiating) => self.negotiating_due(now, negotiating),
             State::Connected(connected) => self.stale_path_due(now, connected),
             State::Reconnecting(reconnecting) => self.reconnecting_due(now, reconnecting),
         };
@@ -222,7 +222,7 @@ impl CallMachine {
             State::Answering(Answering { active, .. }) => {
                 self.end(active.call, decline(DeclineReason::Declined), EndReason::HungUp)
             }
-            State::Negotiating(Negotiating { active })
+            State::Negotiating(Negotiating { active, .. })
             | State::Connected(Connected { active, .. })
             | State::Reconnecting(Reconnecting { active, .. }) => {
                 self.end(active.call, bye(ByeReason::HungUp), EndReason::HungUp)
@@ -253,7 +253,7 @@ impl CallMachine {
             }
             State::Ringing(ringing) => change(&mut ringing.ours),
             State::Answering(answering) => change(&mut answering.active.ours),
-            State::Negotiating(Negotiating { active })
+            State::Negotiating(Negotiating { active, .. })
             | State::Connected(Connected { active, .. })
             | State::Reconnecting(Reconnecting { active, .. }) => {
                 change(&mut active.ours);
@@ -338,7 +338,7 @@ impl CallMachine {
             }
             (
                 State::Answering(Answering { active, .. })
-                | State::Negotiating(Negotiating { active })
+                | State::Negotiating(Negotiating { active, .. })
                 | State::Connected(Connected { active, .. })
                 | State::Reconnecting(Reconnecting { active, .. }),
                 OfflineReason::Left,
@@ -372,7 +372,7 @@ impl CallMachine {
             State::Inviting(inviting) => inviting.camera = camera,
             State::Idle | State::Ringing(_) => return state.ignoring("a camera's state"),
             State::Answering(Answering { active, .. }) => active.camera = camera,
-            State::Negotiating(Negotiating { active })
+            State::Negotiating(Negotiating { active, .. })
             | State::Connected(Connected { active, .. })
             | State::Reconnecting(Reconnecting { active, .. }) => {
                 active.camera = camera;
@@ -400,7 +400,7 @@ impl CallMachine {
             State::Inviting(Inviting { call, .. })
             | State::Ringing(Ringing { call, .. })
             | State::Answering(Answering { active: Active { call, .. }, .. })
-            | State::Negotiating(Negotiating { active: Active { call, .. } })
+            | State::Negotiating(Negotiating { active: Active { call, .. }, .. })
             | State::Connected(Connected { active: Active { call, .. }, .. }) => self.end(call, None, heard),
             State::Reconnecting(Reconnecting { active: Active { call, .. }, .. }) => {
                 let heard = if reason == ByeReason::MediaFailed { EndReason::ConnectionLost } else { heard };
@@ -419,7 +419,7 @@ impl CallMachine {
             }
             State::Ringing(Ringing { call, .. })
             | State::Answering(Answering { active: Active { call, .. }, .. })
-            | State::Negotiating(Negotiating { active: Active { call, .. } })
+            | State::Negotiating(Negotiating { active: Active { call, .. }, .. })
             | State::Connected(Connected { active: Active { call, .. }, .. }) => {
                 self.end(call, bye(ByeReason::MediaFailed), EndReason::MediaFailed)
             }
@@ -435,7 +435,7 @@ impl CallMachine {
                 debug!(error, "their offer can't be used");
                 self.end(call, decline(DeclineReason::Incompatible), EndReason::Incompatible)
             }
-            State::Negotiating(Negotiating { active }) => {
+            State::Negotiating(Negotiating { active, .. }) => {
                 debug!(error, "their description can't be used");
                 self.end(active.call, bye(ByeReason::MediaFailed), EndReason::Incompatible)
             }

@@ -9,16 +9,23 @@ mod candidate_privacy;
 mod checkup;
 mod circle;
 mod command;
+mod commands;
 mod config;
+mod devices;
 mod file_writer;
+mod history;
+mod limit;
 mod link;
 mod media;
+mod network;
 mod notice;
 mod people;
 mod quality;
 mod rooms;
 mod scanner;
 mod snapshot;
+mod sound;
+mod trial;
 
 use std::{
     collections::BTreeMap,
@@ -28,11 +35,11 @@ use std::{
 };
 
 use parlor_media::{
-    FrameReceiver, FrameSender, SessionEvent, VideoSource,
-    audio::{self, Tone, Tones},
+    FrameReceiver, FrameSender, TrialEvent,
+    audio::{Tone, Tones},
     frame_slot,
 };
-use parlor_net::{CallId, EventReceiver, NodeLink, OfflineReason, PeerId, Profile, Room, Status, signalling::Body};
+use parlor_net::{CallId, EventReceiver, NodeLink, PeerId, Room, signalling::Body};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinHandle, JoinSet},
@@ -41,30 +48,34 @@ use tracing::{debug, error, info, warn};
 
 pub use command::Command;
 pub use config::{EngineConfig, Overrides, Wakes};
+pub use devices::NewDevice;
+pub use history::{HISTORY_SECONDS, History, Sample};
+pub use limit::{Limit, limit};
 pub use link::EngineLink;
 pub use notice::{EndReason, Notice};
 pub use snapshot::{
     ActiveCall, CallView, Checkup, Device, Devices, Me, NodeView, PersonView, Presence, Quality, RoomView, Sending,
     Snapshot,
 };
+pub use trial::{Heard, TrialView};
 
 use self::{
     checkup::CheckupState,
+    devices::Plugged,
     file_writer::FileWriter,
     media::ActiveMedia,
     people::People,
     rooms::Rooms,
     scanner::{ScanEvent, Scanner},
     snapshot::Acquaintance,
+    trial::ActiveTrial,
 };
 use crate::{
-    call::{CallMachine, CallNotice, Effect, Input, Progress, State},
+    call::{CallMachine, CallNotice, Effect, Input},
     contacts::Contacts,
     doctor::Finding,
-    name::validate_name,
     room::RoomKey,
     settings::Settings,
-    url_handler,
 };
 
 const MAX_COMMANDS: usize = 64;
@@ -101,7 +112,8 @@ pub fn spawn(config: EngineConfig, wakes: Wakes) -> (EngineLink, JoinHandle<()>)
         scanner: None,
         media: ActiveMedia::none(),
         slots: Slots { preview, remote },
-        devices: Devices::default(),
+        plugged: Plugged::default(),
+        trial: None,
         checkup: CheckupState::default(),
         accepted: None,
         connected_since: SystemTime::UNIX_EPOCH,
@@ -155,7 +167,9 @@ struct Engine {
     scanner: Option<Scanner>,
     media: ActiveMedia,
     slots: Slots,
-    devices: Devices,
+    plugged: Plugged,
+    /// Open while the person tries camera and sound.
+    trial: Option<ActiveTrial>,
     checkup: CheckupState,
     /// The call that was accepted last, and when: set-up times count from here.
     accepted: Option<(CallId, Instant)>,
@@ -185,6 +199,9 @@ enum Done {
         asked: Instant,
     },
     DevicesListed(Devices),
+    TrialClosed {
+        after_ms: u64,
+    },
     Checked(Vec<Finding>),
     SettingsSaved(Result<(), String>),
     ContactsSaved(Result<(), String>),
@@ -200,7 +217,11 @@ impl Engine {
             self.notify(notice);
         }
         self.start_network();
-        self.list_devices();
+        if self.config.watch_devices {
+            self.plugged.watch();
+        } else {
+            self.list_devices();
+        }
         self.apply_url_handler();
         loop {
             self.settle();
@@ -218,6 +239,8 @@ impl Engine {
                 },
                 Some((call, event)) = self.media.next_event() => self.on_media_event(call, event),
                 Some(event) = next_scan(&mut self.scanner) => self.on_scan(event),
+                Some(event) = next_of_trial(&mut self.trial) => self.on_trial(event),
+                Some(devices) = self.plugged.changed() => self.on_devices(devices),
                 () = sleep_until(self.ready_at) => self.say_ready(),
                 Some(done) = self.work.join_next() => self.on_done(done),
                 () = sleep_until(deadline) => self.machine.handle_timeout(now()),
@@ -232,6 +255,7 @@ impl Engine {
         self.machine.handle(now(), Input::Shutdown);
         self.settle();
         self.stop_scanning();
+        self.stop_trial();
         self.checkup.abort();
         self.tones = None;
         if let Some((net, _)) = self.net.take() {
@@ -242,225 +266,13 @@ impl Engine {
         }
     }
 
-    fn on_command(&mut self, command: Command) {
-        match &command {
-            // It may hold the secret of a room.
-            Command::OpenLink(_) => debug!("a link to open"),
-            command => debug!(?command, "command"),
-        }
-        let input = match command {
-            Command::SetName(name) => return self.set_name(&name),
-            Command::SetSettings(settings) => return self.set_settings(*settings),
-            Command::ChangeContact { peer, change } => return self.change_contact(peer, change),
-            Command::OpenLink(link) => return self.notify(Notice::OpenLink(link)),
-            Command::AcceptLink(link) => return self.accept_link(&link),
-            Command::Scan(true) => return self.start_scanning(),
-            Command::Scan(false) => return self.stop_scanning(),
-            Command::RefreshDevices => return self.list_devices(),
-            Command::CheckConnection => return self.check_connection(),
-            Command::Quit => return,
-            Command::Call { peer, kind } => {
-                let Some(my_name) = self.settings.name.clone() else { return };
-                let name = self.name_of(peer);
-                let call = CallId::from_bits(rand::random());
-                self.machine.handle(now(), Input::Call { call, peer, name, my_name, kind });
-                return self.say_that_there_is_no_camera();
-            }
-            Command::Accept => {
-                self.say_that_there_is_no_camera();
-                Input::Accept
-            }
-            Command::Decline => Input::Decline,
-            Command::HangUp => Input::HangUp,
-            Command::SetCamera(on) => Input::SetCamera(on),
-            Command::SetMicrophone(on) => Input::SetMicrophone(on),
-        };
-        self.machine.handle(now(), input);
-    }
-
-    /// Who chose to have no camera sends no picture; the other side is told, and shows a name.
-    fn say_that_there_is_no_camera(&mut self) {
-        if *self.camera() == VideoSource::None {
-            self.machine.handle(now(), Input::SetCamera(false));
-        }
-    }
-
-    fn set_name(&mut self, name: &str) {
-        match validate_name(name) {
-            Ok(name) => self.set_settings(Settings { name: Some(name), ..self.settings.clone() }),
-            Err(error) => warn!(%error, "a name was refused"),
-        }
-    }
-
-    fn set_settings(&mut self, settings: Settings) {
-        let renamed = settings.name != self.settings.name;
-        let speaker_changed = settings.speaker != self.settings.speaker;
-        let links_changed = settings.open_links != self.settings.open_links;
-        self.settings = settings;
-        self.people_changed |= renamed;
-        self.settings_writer.save(&self.settings, &mut self.work);
-        if speaker_changed {
-            self.tones = None;
-            self.sounding = None;
-        }
-        if links_changed {
-            self.apply_url_handler();
-        }
-        self.renew_circle();
-        if renamed {
-            match &self.net {
-                Some(_) => self.announce(),
-                None => self.start_network(),
-            }
-        }
-    }
-
-    /// Nobody is announced without a name.
-    fn profile(&self) -> Option<Profile> {
-        let name = self.settings.name.clone()?;
-        let status = if self.machine.is_free() && !self.config.always_busy { Status::Free } else { Status::InCall };
-        Some(Profile { name, status })
-    }
-
-    fn announce(&self) {
-        if let (Some((net, _)), Some(profile)) = (&self.net, self.profile()) {
-            net.set_profile(profile);
-        }
-    }
-
-    fn start_network(&mut self) {
-        let Some(profile) = self.profile() else { return };
-        let started = parlor_net::spawn(parlor_net::Config {
-            keypair: self.config.keypair.clone(),
-            profile,
-            lan: self.config.lan,
-            listen: self.config.listen.clone(),
-            circle: self.circle(),
-        });
-        match started {
-            Ok((net, events)) => {
-                for address in &self.config.dial {
-                    net.dial(address.clone());
-                }
-                self.net = Some((net, events));
-                self.renew_circle();
-            }
-            Err(error) => {
-                error!(%error, "the network did not start");
-                self.notify(Notice::Network(error.to_string()));
-            }
-        }
-    }
-
-    fn on_net_event(&mut self, event: parlor_net::Event) {
-        use parlor_net::Event;
-        match event {
-            Event::Listening { address } => {
-                if !self.people.is_ready() || self.ready_at.is_some() {
-                    self.ready_at = Some(now() + ADDRESSES_SETTLE);
-                }
-                self.people.listening(address);
-            }
-            Event::PeerOnline(person) => self.on_peer_online(person),
-            Event::PeerChanged(person) => {
-                let peer = person.peer;
-                self.people.put(person);
-                self.people_changed = true;
-                self.heard_name(peer);
-            }
-            Event::PeerOffline { peer, reason } => self.on_peer_offline(peer, reason),
-            Event::Signal { peer, call, .. } if self.contacts.is_blocked(&peer) => {
-                debug!(%peer, %call, "dropped a message of somebody who is blocked");
-            }
-            Event::Signal { peer, call, body } => self.machine.handle(now(), Input::Signal { peer, call, body }),
-            Event::Node(state) => self.on_node(state),
-            Event::LearnedNodes(nodes) => self.notify(Notice::LearnedNodes(nodes)),
-            Event::IceServers(servers) => self.on_ice_servers(servers),
-            Event::NetworkChanged => self.machine.handle(now(), Input::NetworkChanged),
-            Event::SignalFailed { peer, call, error } => {
-                info!(%peer, %call, error, "signalling failed");
-                self.machine.handle(now(), Input::SignalFailed { peer, call });
-            }
-        }
-    }
-
-    /// The addresses are all there, or something else happens: whoever waits for it need not wait longer.
-    fn say_ready(&mut self) {
-        if self.ready_at.take().is_some() {
-            self.notify(Notice::Ready { listen: self.people.addresses() });
-        }
-    }
-
-    fn on_peer_online(&mut self, person: parlor_net::Person) {
-        self.say_ready();
-        let (peer, via) = (person.peer, person.via);
-        self.people.put(person);
-        self.people_changed = true;
-        self.heard_name(peer);
-        if self.contacts.is_blocked(&peer) {
-            return;
-        }
-        self.notify(Notice::PeerOnline { peer, name: self.name_of(peer), via });
-        self.machine.handle(now(), Input::PeerOnline { peer });
-    }
-
-    fn on_peer_offline(&mut self, peer: PeerId, reason: OfflineReason) {
-        let name = self.name_of(peer);
-        self.people_changed = true;
-        if self.people.remove(peer) && !self.contacts.is_blocked(&peer) {
-            self.notify(Notice::PeerOffline { peer, name, reason });
-        }
-        self.machine.handle(now(), Input::PeerOffline { peer, reason });
-    }
-
-    fn on_network_stopped(&mut self) {
-        error!("the network stopped");
-        self.net = None;
-        self.people_changed = true;
-        self.ready_at = None;
-        self.nodes.clear();
-        self.notify(Notice::Network("the network stopped; restart Parlor".to_owned()));
-        for peer in self.people.clear() {
-            self.machine.handle(now(), Input::PeerOffline { peer, reason: OfflineReason::Lost });
-        }
-    }
-
-    fn on_media_event(&mut self, call: CallId, event: SessionEvent) {
-        match event {
-            SessionEvent::FirstVideoFrame => {
-                let since_accept_ms = self.since_accept_ms(call);
-                self.notify(Notice::FirstVideoFrame { call, since_accept_ms });
-            }
-            SessionEvent::FirstAudio => {
-                let since_accept_ms = self.since_accept_ms(call);
-                self.notify(Notice::FirstAudio { call, since_accept_ms });
-            }
-            SessionEvent::Device(problem) => {
-                warn!(%call, ?problem, "device");
-                self.notify(Notice::Device(problem));
-            }
-            SessionEvent::Stats(stats) => self.media.stats = stats,
-            event => {
-                if let Some(event) = media::to_machine(event) {
-                    self.machine.handle(now(), Input::Media { call, event });
-                }
-            }
-        }
-    }
-
-    fn since_accept_ms(&self, call: CallId) -> u64 {
-        match self.accepted {
-            Some((accepted, at)) if accepted == call => millis_since(at),
-            Some(_) | None => 0,
-        }
-    }
-
     fn on_done(&mut self, done: Result<Done, tokio::task::JoinError>) {
         match done {
             Ok(Done::SessionClosed { call, asked }) => {
                 self.notify(Notice::DevicesClosed { call, after_ms: millis_since(asked) });
             }
-            Ok(Done::DevicesListed(devices)) => self.devices = devices,
+            Ok(Done::DevicesListed(devices)) => self.on_devices(devices),
+            Ok(Done::TrialClosed { after_ms }) => debug!(after_ms, "the trial's devices are closed"),
             Ok(Done::Checked(findings)) => self.checkup = CheckupState::Done(findings.into()),
             Ok(Done::SettingsSaved(result)) => {
                 self.tell_unsaved(result);
@@ -489,55 +301,6 @@ impl Engine {
             warn!(error, "a file was not saved");
             self.notify(Notice::Storage(error));
         }
-    }
-
-    fn apply_url_handler(&mut self) {
-        let Some(directory) = self.config.url_handler.clone() else { return };
-        let wanted = self.settings.open_links;
-        self.work.spawn_blocking(move || {
-            url_handler::apply(&directory, wanted);
-            Done::UrlHandlerApplied
-        });
-    }
-
-    /// Only between calls: a call needs the camera itself.
-    fn start_scanning(&mut self) {
-        if self.scanner.is_none() && self.machine.is_free() {
-            let source = match self.camera() {
-                VideoSource::None => &VideoSource::Default,
-                source => source,
-            };
-            self.scanner = Some(Scanner::open(source, self.slots.preview.clone()));
-        }
-    }
-
-    fn stop_scanning(&mut self) {
-        if let Some(scanner) = self.scanner.take() {
-            self.work.spawn_blocking(move || {
-                drop(scanner);
-                Done::ScannerClosed
-            });
-        }
-    }
-
-    fn on_scan(&mut self, event: ScanEvent) {
-        match event {
-            ScanEvent::Link(link) => {
-                self.stop_scanning();
-                self.notify(Notice::OpenLink(link));
-            }
-            ScanEvent::Problem(problem) => self.notify(Notice::Device(problem)),
-        }
-    }
-
-    fn list_devices(&mut self) {
-        self.work.spawn_blocking(|| {
-            Done::DevicesListed(Devices {
-                cameras: parlor_media::cameras(),
-                microphones: audio::microphones(),
-                speakers: audio::speakers(),
-            })
-        });
     }
 
     /// Carries out everything that the machine wants done.
@@ -588,41 +351,6 @@ impl Engine {
         self.notify(notice);
     }
 
-    /// Plays what the state calls for, until the state changes.
-    fn sound(&mut self) {
-        let wanted = match self.machine.state() {
-            State::Ringing(_) => Some(Tone::Ring),
-            State::Inviting(inviting) => {
-                matches!(inviting.progress, Progress::RingingThere { .. }).then_some(Tone::Ringback)
-            }
-            State::Idle
-            | State::Answering(_)
-            | State::Negotiating(_)
-            | State::Connected(_)
-            | State::Reconnecting(_) => None,
-        };
-        if wanted == self.sounding || !self.config.tones {
-            return;
-        }
-        self.sounding = wanted;
-        match wanted {
-            Some(tone) => self.tones().play(tone),
-            None => self.tones().stop(),
-        }
-    }
-
-    fn play_once(&mut self, tone: Tone) {
-        if self.config.tones {
-            self.sounding = None;
-            self.tones().play(tone);
-        }
-    }
-
-    fn tones(&mut self) -> &Tones {
-        let speaker = self.config.overrides.speaker.as_ref().unwrap_or(&self.settings.speaker);
-        self.tones.get_or_insert_with(|| Tones::open(speaker))
-    }
-
     fn notify(&mut self, notice: Notice) {
         self.news.push(notice);
     }
@@ -663,8 +391,10 @@ impl Engine {
             rooms: self.room_views(),
             blocked: self.contacts.blocked().map(|(peer, contact)| (peer, contact.shown_name().to_owned())).collect(),
             scanning: self.scanner.is_some(),
-            call: snapshot::call_view(self.machine.state(), self.connected_since, &self.media.stats, acquaintance),
-            devices: self.devices.clone(),
+            call: snapshot::call_view(self.machine.state(), self.connected_since, &self.media, acquaintance),
+            devices: self.plugged.devices.clone(),
+            new_devices: self.plugged.offered.clone(),
+            trial: self.trial.as_ref().map(|trial| trial.view.clone()),
             checkup: self.checkup.shown(),
             settings: self.settings.clone(),
         }
@@ -681,6 +411,13 @@ async fn next_net_event(net: &mut Option<(parlor_net::Handle, EventReceiver)>) -
 async fn next_scan(scanner: &mut Option<Scanner>) -> Option<ScanEvent> {
     match scanner {
         Some(scanner) => scanner.next().await,
+        None => pending().await,
+    }
+}
+
+async fn next_of_trial(trial: &mut Option<ActiveTrial>) -> Option<TrialEvent> {
+    match trial {
+        Some(trial) => trial.next().await,
         None => pending().await,
     }
 }

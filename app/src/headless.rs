@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use parlor_media::DeviceChoice;
 use parlor_net::{CallId, PeerId, signalling::CallKind};
 use serde::Serialize;
 use tokio::{
@@ -128,6 +129,17 @@ impl<'a> Script<'a> {
             Ok(Line::Hangup) => Command::HangUp,
             Ok(Line::Camera { on }) => Command::SetCamera(on),
             Ok(Line::Microphone { on }) => Command::SetMicrophone(on),
+            Ok(Line::Use { camera, mic, speaker }) => {
+                let choices = [
+                    camera.map(DeviceChoice::Camera),
+                    mic.map(DeviceChoice::Microphone),
+                    speaker.map(DeviceChoice::Speaker),
+                ];
+                for choice in choices.into_iter().flatten() {
+                    self.command(Command::UseDevice(choice))?;
+                }
+                return Ok(());
+            }
             Ok(Line::Name { name }) => Command::SetName(name),
             Ok(Line::Quit) => Command::Quit,
             Err(message) => return print(&Event::Error { message }),

@@ -31,6 +31,8 @@ pub struct Settings {
     pub speaker: AudioSink,
     /// Free what the microphone hears of echo and noise, and bring it to an even level. Off is for music.
     pub voice_processing: bool,
+    /// What becomes of devices that are plugged in.
+    pub new_devices: NewDevices,
     /// Be listed in the lobby of the nodes, and see who is.
     pub lobby: bool,
     /// Use the nodes that ours know, too: be found there by contacts, and look for contacts there. Off unless somebody
@@ -57,6 +59,7 @@ impl Default for Settings {
             microphone: AudioSource::default(),
             speaker: AudioSink::default(),
             voice_processing: true,
+            new_devices: NewDevices::Ask,
             lobby: true,
             learn_nodes: false,
             relay: IcePolicy::All,
@@ -142,6 +145,19 @@ pub enum Theme {
     Dark,
 }
 
+/// What becomes of devices that are plugged in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NewDevices {
+    /// They are used at once.
+    Use,
+    /// The person is asked.
+    #[default]
+    Ask,
+    /// Nothing.
+    Ignore,
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -159,6 +175,7 @@ mod tests {
             microphone: AudioSource::Tone,
             speaker: AudioSink::Device("hw:0".into()),
             voice_processing: false,
+            new_devices: NewDevices::Use,
             lobby: false,
             learn_nodes: true,
             relay: IcePolicy::RelayOnly,

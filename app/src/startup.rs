@@ -41,6 +41,7 @@ pub fn window(shared: &Shared, open: Option<&str>) -> anyhow::Result<()> {
     let result = ui::run(WindowOptions::default(), |wake| {
         let (link, engine) = prepared.start(&runtime, wakes(wake), |config| {
             config.tones = true;
+            config.watch_devices = true;
             // A second person on this machine leaves the desktop to the first.
             config.url_handler = if shared.data_dir.is_none() { url_handler::data_home() } else { None };
             config.notices.extend(open.map(|open| Notice::OpenLink(open.to_owned())));
@@ -165,6 +166,7 @@ impl<'a> Prepared<'a> {
             listen: shared.listen.clone(),
             dial: shared.dial.clone(),
             interfaces: if shared.loopback { Interfaces::Loopback } else { Interfaces::All },
+            watch_devices: false,
             tones: false,
             always_busy: false,
             notices: self.notices.clone(),

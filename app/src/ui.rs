@@ -4,17 +4,23 @@
 //! [`Ui`] is the whole surface without a window or an engine; [`run`] puts it into a window and feeds it.
 
 mod call_screen;
+mod device_choice;
+mod device_menu;
 mod dialogs;
 mod doctor;
 mod logo;
 mod notices;
+mod numbers;
 mod page;
 mod people;
+mod plugged;
 mod ringing;
 mod settings_screen;
+mod sparkline;
 #[cfg(test)]
 mod tests;
 mod theme;
+mod trial_screen;
 mod video_view;
 mod welcome;
 mod widgets;
@@ -34,6 +40,7 @@ use self::{
     ringing::{Other, Ringing},
     settings_screen::SettingsScreen,
     theme::Palette,
+    trial_screen::TrialScreen,
     welcome::Welcome,
 };
 use crate::{
@@ -48,6 +55,7 @@ pub struct Ui {
     page: Page,
     welcome: Welcome,
     settings: SettingsScreen,
+    trial: TrialScreen,
     ringing: Ringing,
     call: CallScreen,
     dialogs: Dialogs,
@@ -66,6 +74,8 @@ enum Page {
     Settings,
     /// The settings, at the nodes.
     Nodes,
+    /// Camera and sound are tried.
+    Trial,
     /// What works and what does not.
     Doctor,
 }
@@ -105,13 +115,18 @@ impl Ui {
 
     /// Takes the other's newest picture.
     pub fn remote_frame(&mut self, frame: Frame) {
-        self.call.set_remote(frame);
+        match self.page {
+            Page::Trial => self.trial.set_recorded(frame),
+            Page::People | Page::Settings | Page::Nodes | Page::Doctor => self.call.set_remote(frame),
+        }
     }
 
     /// Takes our camera's newest picture, not mirrored.
     pub fn preview_frame(&mut self, frame: Frame) {
-        if let Some(frame) = self.dialogs.camera_frame(frame) {
-            self.call.set_preview(frame);
+        match (self.page, self.dialogs.camera_frame(frame)) {
+            (Page::Trial, Some(frame)) => self.trial.set_now(frame),
+            (Page::People | Page::Settings | Page::Nodes | Page::Doctor, Some(frame)) => self.call.set_preview(frame),
+            (_, None) => {}
         }
     }
 
@@ -132,6 +147,14 @@ impl Ui {
             self.dialogs.show(ui.ctx(), &mut scene, &mut self.notices);
         } else if snapshot.call != CallView::Idle {
             self.dialogs.call_began();
+            if self.page == Page::Trial {
+                // The engine ended it: the call has the devices.
+                self.page = Page::Settings;
+                self.trial.clear();
+            }
+        }
+        if (asks || in_call(snapshot)) && !behind_dialog {
+            plugged::show(ui, &mut scene, self.call.top(ui.ctx().content_rect(), snapshot));
         }
         self.notices.show_brief(ui, &scene, self.brief_lines_rect(ui, snapshot));
         commands
@@ -144,7 +167,8 @@ impl Ui {
 
     /// Gives back what the pictures hold on the GPU.
     fn destroy(&self, gl: &eframe::glow::Context) {
-        for view in self.call.views().into_iter().chain([self.dialogs.camera()]) {
+        let views = self.call.views().into_iter().chain(self.trial.views());
+        for view in views.chain([self.dialogs.camera()]) {
             view.destroy(gl);
         }
     }
@@ -161,6 +185,7 @@ impl Ui {
                         self.settings.show(ui, scene, &mut self.notices).or(Some(Page::Settings))
                     }
                     Page::Settings => self.settings.show(ui, scene, &mut self.notices),
+                    Page::Trial => self.trial.show(ui, scene),
                     Page::Doctor => doctor::show(ui, scene),
                 };
                 self.page = next.unwrap_or(self.page);

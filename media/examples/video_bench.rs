@@ -23,7 +23,7 @@ use std::{
 
 use parlor_media::{
     Camera, VideoSink, VideoSource, frame_slot,
-    pipeline::{video_recv::VideoRecv, video_send::VideoSend},
+    pipeline::{Timing, video_recv::VideoRecv, video_send::VideoSend},
     rtp::{IncomingPacket, OutgoingPacket, PathReport},
 };
 
@@ -40,7 +40,7 @@ fn main() -> std::io::Result<()> {
     let counters = (Arc::clone(&bytes), Arc::clone(&packets));
     let camera = Camera::open(&source, vec![camera_slot], None, |event| println!("{event:?}"));
     let send = VideoSend::spawn(frames, outgoing)?;
-    let recv = VideoRecv::spawn(incoming, out, VideoSink::None, None, |event| println!("{event:?}"))?;
+    let recv = VideoRecv::spawn(incoming, out, VideoSink::None, Timing::default(), |event| println!("{event:?}"))?;
     let network = thread::Builder::new().name("network".to_owned()).spawn(move || {
         while let Some(packet) = wire.blocking_recv() {
             counters.0.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);

@@ -12,7 +12,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use parlor_media::{AudioSink, AudioSource, audio, pipeline::voice::Voice, rtp::IncomingPacket};
+use parlor_media::{
+    AudioSink, AudioSource, audio,
+    pipeline::{Timing, voice::Voice},
+    rtp::IncomingPacket,
+};
 
 #[expect(clippy::disallowed_methods, reason = "a tool that runs in real time")]
 fn now() -> Instant {
@@ -32,8 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (silence, _ignored) = tokio::sync::mpsc::channel(64);
     let (feed, incoming) = sync_channel(256);
     let (_nothing, from_nobody) = sync_channel(1);
-    let from = Voice::open(&microphone, &AudioSink::None, true, None, sent, from_nobody, told("sender"));
-    let to = Voice::open(&AudioSource::None, &speaker, true, None, silence, incoming, told("receiver"));
+    let from = Voice::open(&microphone, &AudioSink::None, true, Timing::default(), sent, from_nobody, told("sender"));
+    let to = Voice::open(&AudioSource::None, &speaker, true, Timing::default(), silence, incoming, told("receiver"));
     let wire = thread::spawn(move || {
         while let Some(packet) = packets.blocking_recv() {
             let _ = feed.try_send(IncomingPacket {

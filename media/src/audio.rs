@@ -14,9 +14,11 @@ pub(crate) mod mixer;
 pub(crate) mod playback;
 pub(crate) mod processing;
 mod resample;
+pub(crate) mod switch;
 mod tones;
 mod wav;
 
+pub(crate) use list::SoundLister;
 pub use list::{microphones, speakers};
 pub use tones::{Tone, Tones};
 

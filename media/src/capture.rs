@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use listing::camera_nodes;
 pub use listing::cameras;
 
 use crate::{
@@ -26,11 +27,13 @@ use crate::{
     frame_log::FrameLog,
 };
 use clip::Clip;
-use device::DeviceThread;
+use device::{DeviceThread, End, Opened, Wanted};
 use test_card::TestCard;
 
 /// A device that fails is tried again this often, quietly.
 const RETRY: Duration = Duration::from_secs(2);
+/// One that was lost is looked for after so long, and another one takes its place if it is not there.
+const RETRY_SOON: Duration = Duration::from_millis(200);
 /// Cameras take their time to open and to expose a first frame.
 const FIRST_FRAME_PATIENCE: Duration = Duration::from_secs(10);
 /// A camera that gives nothing for this long is gone, whatever its driver says.
@@ -53,6 +56,8 @@ pub enum CameraEvent {
     State(CameraState),
     /// Something that the person should know.
     Problem(DeviceProblem),
+    /// It is the very device that it was to replace: nothing was opened.
+    IsOpen,
 }
 
 /// What the camera's thread waits for.
@@ -61,16 +66,30 @@ enum Message {
     Stop,
     /// The device with this number gives a picture.
     Frame(u64, Frame),
-    /// The device with this number is released, on its own account if there is a problem.
-    Ended(u64, Option<DeviceProblem>),
+    /// The device with this number is open, and about to give pictures.
+    Opened(u64, Opened),
+    /// The device with this number is released.
+    Ended(u64, End),
 }
 
 impl Camera {
     /// Opens on its own thread and returns at once; what comes of it is told to `on_event`, on that thread. Frames go
     /// to every output. Where [`VideoSource::Default`] finds no camera it gives the test card, and says so. A camera
-    /// that fails or is unplugged is tried again until it is there.
+    /// that fails or is unplugged is tried again until it is there; meanwhile another one takes its place.
     pub fn open(
         source: &VideoSource,
+        outputs: Vec<FrameSender>,
+        frame_log: Option<FrameLog>,
+        on_event: impl Fn(CameraEvent) + Send + Sync + 'static,
+    ) -> Self {
+        Self::open_beside(source, None, outputs, frame_log, on_event)
+    }
+
+    /// As [`Camera::open`], for what is to take the place of `in_use`, which is open: no other camera takes its place
+    /// before it was there itself, and it is not opened if both are the same device ([`CameraEvent::IsOpen`]).
+    pub fn open_beside(
+        source: &VideoSource,
+        in_use: Option<&VideoSource>,
         outputs: Vec<FrameSender>,
         frame_log: Option<FrameLog>,
         on_event: impl Fn(CameraEvent) + Send + Sync + 'static,
@@ -80,7 +99,12 @@ impl Camera {
         let worker =
             Worker { outputs, frame_log, on_event: Box::new(on_event), inbox, messages: messages.clone(), devices: 0 };
         let source = source.clone();
-        let thread = thread::Builder::new().name("camera".to_owned()).spawn(move || worker.run(&source));
+        let in_use = in_use.map(|source| match source {
+            VideoSource::Default => Some(None),
+            VideoSource::Device(id) => Some(Some(id.clone())),
+            VideoSource::None | VideoSource::TestCard | VideoSource::File(_) => None,
+        });
+        let thread = thread::Builder::new().name("camera".to_owned()).spawn(move || worker.run(&source, in_use));
         let thread = thread.inspect_err(|error| tracing::error!(%error, "no thread for the camera")).ok();
         Self { messages, thread }
     }
@@ -119,32 +143,61 @@ struct Worker {
 }
 
 impl Worker {
-    fn run(mut self, source: &VideoSource) {
+    /// `in_use`: what this is to replace, if anything, and the camera that it is, if it is one.
+    fn run(mut self, source: &VideoSource, in_use: Option<Option<Option<String>>>) {
+        let wanted = |id| Wanted { id, or_another: in_use.is_none(), but_not: in_use.flatten() };
         let Stopped = match source {
             VideoSource::None => self.wait_for_stop(),
             VideoSource::TestCard => self.play_test_card(CameraState::Open),
             VideoSource::File(path) => self.play_file(path),
-            VideoSource::Device(id) => self.run_device(Some(id)),
-            VideoSource::Default => self.run_device(None),
+            VideoSource::Device(id) => self.run_device(wanted(Some(id.clone()))),
+            VideoSource::Default => self.run_device(wanted(None)),
         };
         self.outputs.iter().for_each(FrameSender::clear);
         self.state(CameraState::Closed);
     }
 
-    /// Streams from a camera, by id or the first, through everything that may happen to it.
-    fn run_device(&mut self, id: Option<&str>) -> Stopped {
-        let mut announced = false;
+    /// Streams from a camera through everything that may happen to it.
+    fn run_device(&mut self, mut wanted: Wanted) -> Stopped {
+        let falls_back = wanted.id.is_none();
+        // What is known to the person: that it can't be opened; which is no news again before it was open.
+        let mut told = false;
+        // What is told if no other camera takes over.
+        let mut lost = None;
         loop {
-            let (opened, problem) = match self.stream(id) {
+            let (opened, end) = match self.stream(&wanted, &mut lost) {
                 Ok(end) => end,
                 Err(Stopped) => return Stopped,
             };
+            if let Some(Opened { id, .. }) = &opened {
+                // What replaces it is no longer there, and the first one at the start stays the one that is wanted.
+                wanted = Wanted { id: wanted.id.or_else(|| Some(id.clone())), or_another: true, but_not: None };
+                told = false;
+            }
+            let problem = match end {
+                End::WantedIsBack => continue,
+                End::IsOpen => {
+                    (self.on_event)(CameraEvent::IsOpen);
+                    return self.wait_for_stop();
+                }
+                End::Stopped => camera_problem(Problem::Lost, "it ended".to_owned()),
+                End::Failed(problem) => problem,
+            };
             let missing = problem.problem == Problem::Missing;
-            if opened || !announced {
+            if opened.is_some() {
                 self.outputs.iter().for_each(FrameSender::clear);
-                self.problem(problem);
-                announced = true;
-                if !opened && missing && id.is_none() {
+                self.state(CameraState::Closed);
+                lost = Some(problem);
+                if let Err(Stopped) = self.wait_until(clock::now() + RETRY_SOON) {
+                    return Stopped;
+                }
+                continue;
+            }
+            if !std::mem::replace(&mut told, true) {
+                self.outputs.iter().for_each(FrameSender::clear);
+                let was_there = lost.is_some();
+                self.problem(lost.take().unwrap_or(problem));
+                if missing && falls_back && !was_there {
                     return self.play_test_card(CameraState::TestCard);
                 }
                 self.state(CameraState::Closed);
@@ -155,31 +208,33 @@ impl Worker {
         }
     }
 
-    /// Opens a device and passes its frames on until it fails: whether it gave any, and what happened.
-    fn stream(&mut self, id: Option<&str>) -> Result<(bool, DeviceProblem), Stopped> {
+    /// Opens a device and passes its frames on until it ends: what gave frames, and what happened. `lost`: what to say if
+    /// it is not another camera that opens.
+    fn stream(&mut self, wanted: &Wanted, lost: &mut Option<DeviceProblem>) -> Result<(Option<Opened>, End), Stopped> {
         self.devices += 1;
         let number = self.devices;
-        let device = match DeviceThread::spawn(id.map(str::to_owned), number, self.messages.clone()) {
+        let device = match DeviceThread::spawn(wanted.clone(), number, self.messages.clone()) {
             Ok(device) => device,
-            Err(error) => return Ok((false, camera_problem(Problem::Failed, error.to_string()))),
+            Err(error) => return Ok((None, End::Failed(camera_problem(Problem::Failed, error.to_string())))),
         };
-        let mut opened = false;
+        let (mut found, mut opened) = (None, None);
         loop {
-            let patience = if opened { STALL } else { FIRST_FRAME_PATIENCE };
+            let patience = if opened.is_some() { STALL } else { FIRST_FRAME_PATIENCE };
             match self.inbox.recv_timeout(patience) {
+                Ok(Message::Opened(of, camera)) if of == number => found = Some(camera),
                 Ok(Message::Frame(of, frame)) if of == number => {
                     self.deliver(frame);
-                    if !opened {
-                        opened = true;
+                    if opened.is_none() {
+                        opened = found.take();
                         self.state(CameraState::Open);
+                        self.tell_of_the_change(opened.as_ref(), lost.take());
                     }
                 }
-                Ok(Message::Ended(of, problem)) if of == number => {
+                Ok(Message::Ended(of, end)) if of == number => {
                     device.join();
-                    let problem = problem.unwrap_or_else(|| camera_problem(Problem::Lost, "it ended".to_owned()));
-                    return Ok((opened, problem));
+                    return Ok((opened, end));
                 }
-                Ok(Message::Frame(..) | Message::Ended(..)) => {}
+                Ok(Message::Opened(..) | Message::Frame(..) | Message::Ended(..)) => {}
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => {
                     self.release(device, number)?;
                     return Err(Stopped);
@@ -187,9 +242,19 @@ impl Worker {
                 Err(RecvTimeoutError::Timeout) => {
                     self.release(device, number)?;
                     let detail = format!("no picture for {} s", patience.as_secs());
-                    return Ok((opened, camera_problem(Problem::Lost, detail)));
+                    return Ok((opened, End::Failed(camera_problem(Problem::Lost, detail))));
                 }
             }
+        }
+    }
+
+    /// A camera opened: the one that is wanted, or another, perhaps after one was lost.
+    fn tell_of_the_change(&self, opened: Option<&Opened>, lost: Option<DeviceProblem>) {
+        if opened.is_some_and(|camera| camera.stands_in) {
+            let detail = lost.map_or_else(|| "it is not there".to_owned(), |problem| problem.detail);
+            self.problem(camera_problem(Problem::Replaced, detail));
+        } else if let Some(lost) = lost {
+            tracing::info!(detail = lost.detail, "the camera was away for a moment");
         }
     }
 
@@ -204,7 +269,7 @@ impl Worker {
                     device.join();
                     return stopped;
                 }
-                Ok(Message::Frame(..) | Message::Ended(..)) => {}
+                Ok(Message::Opened(..) | Message::Frame(..) | Message::Ended(..)) => {}
                 Ok(Message::Stop) => stopped = Err(Stopped),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
                     device.abandon();
@@ -286,7 +351,7 @@ impl Worker {
     fn wait_until(&mut self, deadline: Instant) -> Result<(), Stopped> {
         loop {
             match self.inbox.recv_timeout(deadline.saturating_duration_since(clock::now())) {
-                Ok(Message::Frame(..) | Message::Ended(..)) => {}
+                Ok(Message::Opened(..) | Message::Frame(..) | Message::Ended(..)) => {}
                 Ok(Message::Stop) | Err(RecvTimeoutError::Disconnected) => return Err(Stopped),
                 Err(RecvTimeoutError::Timeout) => return Ok(()),
             }

@@ -28,12 +28,13 @@ mod stats;
 mod y4m;
 
 pub use capture::{Camera, CameraEvent, cameras};
-pub use devices::Device;
+pub use devices::{Device, DeviceChoice, DeviceWatch, Devices};
 pub use frame::{Frame, MediaTime};
 pub use frame_log::FrameLog;
 pub use frame_slot::{FrameReceiver, FrameSender, frame_slot};
 pub use session::{
     AudioRecvStats, CameraState, DeviceKind, DeviceProblem, Ice, IcePolicy, IceServer, Interfaces, Path, PathKind,
-    Problem, Session, SessionConfig, SessionEvent, SessionEvents, Stats, VideoRecvStats, VideoSendStats,
+    Problem, Session, SessionConfig, SessionEvent, SessionEvents, Stats, Trial, TrialConfig, TrialEvent, TrialPhase,
+    TrialProgress, TrialResult, VideoRecvStats, VideoSendStats,
 };
 pub use source::{AudioSink, AudioSource, ParseSourceError, VideoSink, VideoSource};

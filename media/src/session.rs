@@ -5,11 +5,13 @@
 //! prepare (and gather candidates, which are reported as events: whoever drives the session decides when they may
 //! leave the machine).
 
+mod camera;
 mod candidates;
 mod driver;
 mod event;
 mod media;
 mod stats;
+mod trial;
 
 use std::time::Duration;
 
@@ -18,8 +20,9 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 pub use event::{CameraState, DeviceKind, DeviceProblem, Path, PathKind, Problem, SessionEvent};
 pub use stats::{AudioRecvStats, Stats, VideoRecvStats, VideoSendStats};
+pub use trial::{Trial, TrialConfig, TrialEvent, TrialPhase, TrialProgress, TrialResult};
 
-use crate::{AudioSink, AudioSource, FrameSender, VideoSink, VideoSource};
+use crate::{AudioSink, AudioSource, DeviceChoice, FrameSender, VideoSink, VideoSource};
 use driver::{Command, Driver};
 
 /// Commands that wait for the session.
@@ -174,6 +177,12 @@ impl Session {
     /// Turns the own voice on or off. Off sends nothing; the device stays open, so that on is immediate.
     pub fn set_microphone(&self, on: bool) {
         self.command(Command::SetMicrophone(on));
+    }
+
+    /// Uses another camera, microphone or loudspeaker from now on; nothing is negotiated anew. What is in use goes on until
+    /// the new one works. Answers with [`SessionEvent::DeviceInUse`] or [`SessionEvent::DeviceRefused`].
+    pub fn use_device(&self, choice: DeviceChoice) {
+        self.command(Command::UseDevice(choice));
     }
 
     /// Stops, releases every device, closes the connection, and waits for all of it (at most a second).

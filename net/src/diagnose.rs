@@ -222,6 +222,8 @@ pub struct Tells {
     pub max_online: u32,
     /// How many may be in one place.
     pub max_in_place: u32,
+    /// At how many of its addresses other nodes have reached it, and at how many they have not.
+    pub reached: Option<(u32, u32)>,
 }
 
 /// UDP to a node and back (STUN, RFC 8489).

@@ -11,20 +11,26 @@ mod lean;
 mod metrics;
 mod noise;
 mod options;
+mod outside;
 mod peers;
+mod ports;
+mod reachability;
 mod registry;
 mod turn;
 mod turn_streams;
 
 use std::{net::IpAddr, ops::RangeInclusive, sync::Arc, time::Duration};
 
-use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol};
+use libp2p::{Multiaddr, PeerId, identity::Keypair};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::event_loop::{Command, EventLoop};
 pub use self::{
     metrics::MetricsServer,
     options::{Options, OptionsError, PortRange},
+    outside::Outside,
+    ports::{PortMapping, RefusedPort},
+    reachability::Reached,
 };
 use crate::Error;
 
@@ -41,6 +47,8 @@ pub struct NodeConfig {
     pub allow_private_nodes: bool,
     /// Addresses that this machine is known by outside, where they are not its own: behind a NAT that forwards to it.
     pub public_ips: Vec<IpAddr>,
+    /// Ask the router to forward our ports (UPnP), and be known by its public address: for a node at home.
+    pub map_ports: bool,
     /// Relay media, too.
     pub turn: Option<TurnConfig>,
     /// How often clients are to say that they are there. Who misses three is gone.
@@ -58,6 +66,7 @@ impl NodeConfig {
             nodes: Vec::new(),
             allow_private_nodes: false,
             public_ips: Vec::new(),
+            map_ports: false,
             turn: Some(TurnConfig::default()),
             beat: Duration::from_secs(5),
             limits: NodeLimits::default(),
@@ -176,6 +185,12 @@ pub struct NodeStats {
     pub turn_over_limit: u64,
     /// Requests to the media relay that were refused, from people who have access.
     pub turn_refused: u64,
+    /// Ports that the router forwards, now.
+    pub mapped_ports: u64,
+    /// Addresses at which other nodes have reached us lately.
+    pub addresses_reached: u64,
+    /// Addresses at which they have tried to, and have not.
+    pub addresses_not_reached: u64,
 }
 
 /// Starts a node on the current tokio runtime, and comes back when it listens.
@@ -186,11 +201,12 @@ pub struct NodeStats {
 pub async fn spawn(config: NodeConfig) -> Result<NodeHandle, Error> {
     let (commands, receiver) = mpsc::channel(1);
     let (publish, stats) = watch::channel(NodeStats::default());
+    let (tell, outside) = watch::channel(Outside::default());
     let peer = config.keypair.public().to_peer_id();
-    let (event_loop, addresses) = EventLoop::new(&config, receiver, publish).await?;
+    let event_loop = EventLoop::new(&config, receiver, publish, tell).await?;
     tokio::spawn(event_loop.run());
-    let addresses: Arc<[Multiaddr]> = addresses.into_iter().map(|address| address.with(Protocol::P2p(peer))).collect();
-    Ok(NodeHandle { commands, peer, addresses, stats })
+    let addresses: Arc<[Multiaddr]> = outside.borrow().addresses.clone().into();
+    Ok(NodeHandle { commands, peer, addresses, stats, outside })
 }
 
 /// A running node. It stops when [`NodeHandle::shutdown`] is called or the last clone is dropped.
@@ -200,6 +216,7 @@ pub struct NodeHandle {
     peer: PeerId,
     addresses: Arc<[Multiaddr]>,
     stats: watch::Receiver<NodeStats>,
+    outside: watch::Receiver<Outside>,
 }
 
 impl NodeHandle {
@@ -208,7 +225,7 @@ impl NodeHandle {
         self.peer
     }
 
-    /// Where it listens, with `/p2p/<id>`.
+    /// Where it was when it was started, with `/p2p/<id>`.
     pub fn addresses(&self) -> &[Multiaddr] {
         &self.addresses
     }
@@ -216,6 +233,11 @@ impl NodeHandle {
     /// How it is doing, once a second.
     pub fn stats(&self) -> watch::Receiver<NodeStats> {
         self.stats.clone()
+    }
+
+    /// How the outside knows it: that changes with the router's address, and with what other nodes say.
+    pub fn outside(&self) -> watch::Receiver<Outside> {
+        self.outside.clone()
     }
 
     /// Tells everybody to go elsewhere, and stops.

@@ -179,6 +179,12 @@ impl Home {
         format!("10.77.{}.{}", self.number, self.host_number.get())
     }
 
+    /// The router's address inside.
+    #[must_use]
+    pub fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
     /// The router's public address.
     #[must_use]
     pub fn public_address(&self) -> &str {

@@ -48,6 +48,48 @@ impl Rendezvous {
         Self { process, addresses, arguments, data_dir }
     }
 
+    /// Runs one on `host`, with these arguments and no public address of its own, and waits until it listens and is known
+    /// at `ip`.
+    ///
+    /// # Panics
+    /// When it is not.
+    #[must_use]
+    pub fn at_home(host: &Host, ip: &str, arguments: &[&str]) -> Self {
+        let data_dir = tempfile::Builder::new().prefix("parlor-node-").tempdir().expect("a temporary directory");
+        let arguments: Vec<String> = arguments.iter().copied().map(str::to_owned).collect();
+        let (process, addresses) = launch(host, &arguments, &data_dir);
+        let at = format!("/ip4/{ip}/");
+        assert!(addresses.iter().any(|address| address.starts_with(&at)), "it is not known at {at}: {addresses:?}");
+        let mut addresses: Vec<String> = addresses.into_iter().filter(|address| address.starts_with(&at)).collect();
+        // TCP first.
+        addresses.sort_unstable();
+        Self { process, addresses, arguments, data_dir }
+    }
+
+    /// One of its figures, as Prometheus sees it. It runs on `host`.
+    ///
+    /// # Panics
+    /// When it does not serve them.
+    #[must_use]
+    pub fn figure(&self, host: &Host, name: &str) -> u64 {
+        let ask = "exec 3<>/dev/tcp/127.0.0.1/9464; printf 'GET /metrics HTTP/1.0\\r\\n\\r\\n' >&3; cat <&3";
+        let output = host.command("bash").args(["-c", ask]).output().expect("bash runs");
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let line = text.lines().find_map(|line| line.strip_prefix(&format!("parlor_node_{name} ")));
+        line.and_then(|value| value.trim().parse().ok()).unwrap_or_else(|| panic!("no figure {name} in:\n{text}"))
+    }
+
+    /// Asks it to end, and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn terminate(&mut self) {
+        let pid = i32::try_from(self.process.id()).ok().and_then(rustix::process::Pid::from_raw);
+        let pid = pid.expect("a process has an id");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it still runs");
+        assert!(self.process.wait().expect("it can be reaped").success(), "the node ended with an error");
+    }
+
     /// Where it is reached, with `/p2p/<id>`: at its first address.
     ///
     /// # Panics

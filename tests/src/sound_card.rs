@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::Read,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     time::Duration,
 };
@@ -120,6 +120,51 @@ impl SoundCard {
         self.pactl(&part.make_default());
     }
 
+    /// Plugs a second microphone in, which hears what [`Self::hum_into`] says to it.
+    pub fn plug_in_microphone(&mut self, name: &str) {
+        self.pactl(&["load-module", "module-null-sink", &format!("sink_name={name}"), "rate=48000", "channels=1"]);
+        self.play(name, Path::new("/dev/zero"));
+    }
+
+    /// Plugs a headset's microphone in, which hears what the first microphone hears, at a rate of its own.
+    pub fn plug_in_headset(&mut self, name: &str, hertz: u32) {
+        let (name, rate) = (format!("source_name={name}"), format!("rate={hertz}"));
+        let [remap, master] = ["module-remap-source", "master=micfeed.monitor"];
+        self.pactl(&["load-module", remap, &name, master, &rate, "channels=1", "remix=no"]);
+    }
+
+    /// Unplugs what [`Self::plug_in_microphone`] or [`Self::plug_in_headset`] plugged in.
+    ///
+    /// # Panics
+    /// When it is not plugged in.
+    pub fn unplug_by_name(&mut self, name: &str) {
+        let modules = self.pactl(&["list", "short", "modules"]);
+        let ours = modules.lines().find(|line| line.contains(&format!("_name={name} ")));
+        let number = ours.and_then(|line| line.split_whitespace().next());
+        self.pactl(&["unload-module", number.expect("it is plugged in")]);
+    }
+
+    /// Speaks a tone into a microphone from now on, for half a minute.
+    pub fn hum_into(&mut self, name: &str, hertz: f32) {
+        let file = self.tone(hertz);
+        self.play(name, &file);
+    }
+
+    /// Listens to the loudspeaker for so long, and after a second of it does something.
+    pub fn listen_while(&mut self, duration: Duration, doing: impl FnOnce(&mut Self)) -> Heard {
+        let (mut process, mut sound) = self.record();
+        let mut bytes = vec![0; RATE as usize * size_of::<f32>()];
+        sound.read_exact(&mut bytes).expect("the loudspeaker's monitor");
+        doing(self);
+        let rest = bytes.len() + ((duration.as_secs_f32() - 1.0) * RATE as f32) as usize * size_of::<f32>();
+        let heard = bytes.len();
+        bytes.resize(rest, 0);
+        sound.read_exact(&mut bytes[heard..]).expect("the loudspeaker's monitor");
+        let _gone = process.kill();
+        let _reaped = process.wait();
+        Heard::of(&bytes)
+    }
+
     fn pactl(&self, arguments: &[&str]) -> String {
         let mut pactl = Command::new("pactl");
         let output = pactl.args(arguments).env("PULSE_SERVER", self.server()).env("HOME", self.dir.path()).output();
@@ -136,11 +181,15 @@ impl SoundCard {
 
     /// Speaks a tone into the microphone from now on, for half a minute.
     pub fn hum(&mut self, hertz: f32) {
+        self.hum_into("micfeed", hertz);
+    }
+
+    fn tone(&self, hertz: f32) -> PathBuf {
         let samples = (0..30 * RATE).map(|n| (n as f32 * hertz / RATE as f32 * std::f32::consts::TAU).sin() * 0.3);
         let bytes: Vec<u8> = samples.flat_map(f32::to_le_bytes).collect();
-        let file = self.dir.path().join("hum");
+        let file = self.dir.path().join(format!("hum-{hertz}"));
         fs::write(&file, bytes).expect("a sound file");
-        self.play("micfeed", &file);
+        file
     }
 
     /// Listens to the loudspeaker.
@@ -151,8 +200,7 @@ impl SoundCard {
         sound.read_exact(&mut bytes).expect("the loudspeaker's monitor");
         let _gone = process.kill();
         let _reaped = process.wait();
-        let sample = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("chunks of four"));
-        Heard(bytes.chunks_exact(size_of::<f32>()).map(sample).collect())
+        Heard::of(&bytes)
     }
 
     fn record(&self) -> (Child, ChildStdout) {
@@ -210,6 +258,33 @@ impl Drop for SoundCard {
 }
 
 impl Heard {
+    fn of(bytes: &[u8]) -> Self {
+        let sample = |bytes: &[u8]| f32::from_le_bytes(bytes.try_into().expect("chunks of four"));
+        Self(bytes.chunks_exact(size_of::<f32>()).map(sample).collect())
+    }
+
+    /// The first, and the last, second of it.
+    ///
+    /// # Panics
+    /// When it is shorter.
+    #[must_use]
+    pub fn ends(&self) -> [Self; 2] {
+        let second = RATE as usize;
+        [Self(self.0[..second].to_vec()), Self(self.0[self.0.len() - second..].to_vec())]
+    }
+
+    /// For how long nothing was to be heard, at most.
+    #[must_use]
+    pub fn longest_silence(&self) -> Duration {
+        let (mut longest, mut silent) = (0_u64, 0);
+        for piece in self.0.chunks(RATE as usize / 100) {
+            let is_silent = piece.iter().all(|sample| sample.abs() < 0.03);
+            silent = if is_silent { silent + 1 } else { 0 };
+            longest = longest.max(silent);
+        }
+        Duration::from_millis(10 * longest)
+    }
+
     /// The level, root mean square; 1 is full scale.
     #[must_use]
     pub fn level(&self) -> f32 {

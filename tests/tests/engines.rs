@@ -46,6 +46,7 @@ impl Person {
             listen: vec!["/ip4/127.0.0.1/tcp/0".parse().expect("an address")],
             dial,
             interfaces: Interfaces::Loopback,
+            watch_devices: false,
             tones: false,
             always_busy: false,
             notices: Vec::new(),

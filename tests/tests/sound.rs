@@ -178,3 +178,107 @@ fn a_loudspeaker_that_is_unplugged_is_replaced_by_the_next_and_comes_back() {
 fn a_chosen_loudspeaker_that_is_unplugged_is_missed_once_and_comes_back() {
     in_lab(|| assert_eq!(times_a_lost_loudspeaker_is_told_of("pulseaudio:speaker"), 1));
 }
+
+/// Nobody likes to hear less of a change of devices.
+const SHORT: Duration = Duration::from_millis(200);
+const OTHER_PITCH: f32 = 700.0;
+
+/// A call of two, with Ann's first microphone humming.
+fn humming() -> (SoundCard, SoundCard, Peer, Peer, Lan) {
+    let lan = Lan::new(2);
+    let (mut anns, bobs) = (SoundCard::plug_in(), SoundCard::plug_in());
+    let mut ann = with_card("Ann", &anns).start(&lan[0]);
+    let mut bob = with_card("Bob", &bobs).accepting().start(&lan[1]);
+    ann.expect("peer_online", SOON);
+    ann.tell(&json!({ "do": "call", "peer": bob.id(), "kind": "audio" }));
+    let call = ann.expect("connected", SOON);
+    bob.expect_of(&call, "first_audio", SOON);
+    anns.hum(ANNS_PITCH);
+    sounds(&bobs, ANNS_PITCH);
+    forget_devices(&mut ann);
+    (anns, bobs, ann, bob, lan)
+}
+
+#[test]
+fn another_microphone_takes_over_in_the_call_without_a_pause() {
+    in_lab(|| {
+        let (mut anns, mut bobs, mut ann, _bob, _lan) = humming();
+        anns.plug_in_microphone("other");
+        anns.hum_into("other", OTHER_PITCH);
+        let use_other = json!({ "do": "use", "mic": "pulseaudio:other.monitor" });
+        let heard = bobs.listen_while(Duration::from_secs(5), |_| ann.tell(&use_other));
+        let [before, after] = heard.ends();
+        assert!(before.share_of(ANNS_PITCH) > 0.5, "the first has {}", before.share_of(ANNS_PITCH));
+        assert!(after.share_of(OTHER_PITCH) > 0.5, "the other has {}", after.share_of(OTHER_PITCH));
+        assert!(heard.longest_silence() <= SHORT, "{:?} of silence", heard.longest_silence());
+        assert!(ann.so_far("device").is_empty());
+    });
+}
+
+#[test]
+fn another_loudspeaker_takes_over_in_the_call() {
+    in_lab(|| {
+        let (mut anns, mut bobs, _ann, mut bob, _lan) = humming();
+        anns.hum(ANNS_PITCH);
+        // What is played there is what Bob's second microphone hears.
+        bobs.plug_in_microphone("other");
+        bob.tell(&json!({ "do": "use", "speaker": "pulseaudio:other" }));
+        let deadline = now() + SOON;
+        while bobs.listen(Duration::from_millis(500)).level() > 0.01 {
+            assert!(now() < deadline, "the first loudspeaker goes on");
+        }
+        bob.tell(&json!({ "do": "use", "speaker": "default" }));
+        sounds(&bobs, ANNS_PITCH);
+    });
+}
+
+#[test]
+fn a_microphone_that_can_not_be_used_is_refused_and_the_one_before_goes_on() {
+    in_lab(|| {
+        let (_anns, mut bobs, mut ann, _bob, _lan) = humming();
+        let use_nothing = json!({ "do": "use", "mic": "pulseaudio:nothing" });
+        let heard = bobs.listen_while(Duration::from_secs(3), |_| ann.tell(&use_nothing));
+        ann.expect_where("device", SOON, |event| event["problem"] == "missing");
+        assert!(heard.longest_silence() <= SHORT, "{:?} of silence", heard.longest_silence());
+        assert!(heard.share_of(ANNS_PITCH) > 0.5);
+    });
+}
+
+#[test]
+fn a_chosen_microphone_that_is_unplugged_is_replaced_by_the_default_and_used_again_when_it_is_back() {
+    in_lab(|| {
+        let (mut anns, mut bobs, mut ann, _bob, _lan) = humming();
+        anns.plug_in_microphone("other");
+        anns.hum_into("other", OTHER_PITCH);
+        ann.tell(&json!({ "do": "use", "mic": "pulseaudio:other.monitor" }));
+        sounds(&bobs, OTHER_PITCH);
+        let heard = bobs.listen_while(Duration::from_secs(4), |_| anns.unplug_by_name("other"));
+        ann.expect_where("device", SOON, |event| event["problem"] == "replaced");
+        let [_, after] = heard.ends();
+        assert!(after.share_of(ANNS_PITCH) > 0.5, "the default has {}", after.share_of(ANNS_PITCH));
+        assert!(heard.longest_silence() <= 3 * SHORT, "{:?} of silence", heard.longest_silence());
+        anns.plug_in_microphone("other");
+        anns.hum_into("other", OTHER_PITCH);
+        sounds(&bobs, OTHER_PITCH);
+        assert_eq!(ann.so_far("device").len(), 1);
+    });
+}
+
+#[test]
+fn a_headset_that_changes_its_rate_is_hardly_heard_and_not_told_of() {
+    in_lab(|| {
+        let (mut anns, mut bobs, mut ann, _bob, _lan) = humming();
+        anns.plug_in_headset("headset", 48_000);
+        ann.tell(&json!({ "do": "use", "mic": "pulseaudio:headset" }));
+        let _settling = bobs.listen(Duration::from_secs(2));
+        for hertz in [16_000, 44_100] {
+            let heard = bobs.listen_while(Duration::from_secs(3), |_| {
+                anns.unplug_by_name("headset");
+                anns.plug_in_headset("headset", hertz);
+            });
+            assert!(heard.longest_silence() <= SHORT, "{:?} of silence at {hertz} Hz", heard.longest_silence());
+            assert!(heard.ends()[1].share_of(ANNS_PITCH) > 0.5);
+        }
+        assert!(ann.so_far("device").is_empty());
+    });
+}

@@ -60,7 +60,7 @@ impl CallMachine {
             State::Inviting(inviting) => inviting.local.push(candidate),
             State::Ringing(ringing) => ringing.local.push(candidate),
             State::Answering(answering) => answering.local.push(candidate),
-            State::Negotiating(Negotiating { active })
+            State::Negotiating(Negotiating { active, .. })
             | State::Connected(Connected { active, .. })
             | State::Reconnecting(Reconnecting { active, .. }) => match &mut active.restart {
                 Restart::Describing { local } => local.push(candidate),
@@ -76,7 +76,7 @@ impl CallMachine {
             State::Inviting(inviting) => inviting.remote.push(candidate),
             State::Ringing(ringing) => ringing.remote.push(candidate),
             State::Answering(answering) => answering.remote.push(candidate),
-            State::Negotiating(Negotiating { active })
+            State::Negotiating(Negotiating { active, .. })
             | State::Connected(Connected { active, .. })
             | State::Reconnecting(Reconnecting { active, .. }) => {
                 if active.allowance.spend() {
@@ -95,7 +95,7 @@ impl CallMachine {
     /// Negotiating or Reconnecting -> Connected.
     pub(super) fn media_connected(&mut self, now: Instant, state: State, path: Path) -> State {
         match state {
-            State::Negotiating(Negotiating { active }) => {
+            State::Negotiating(Negotiating { active, .. }) => {
                 let (call, setup) = (active.call.id, now.saturating_duration_since(active.accepted_at));
                 info!(%call, peer = %active.call.peer, path = ?path.kind, ?setup, "connected");
                 self.notice(CallNotice::Connected { call, path: path.clone(), setup });
@@ -114,7 +114,7 @@ impl CallMachine {
         }
     }
 
-    /// Connected -> Reconnecting. While a call is being set up, its deadline decides.
+    /// Connected -> Reconnecting. While a call is being set up, its deadlines decide.
     pub(super) fn media_disconnected(&mut self, now: Instant, state: State) -> State {
         match state {
             State::Connected(Connected { mut active, since, path: _ }) => {
@@ -132,7 +132,21 @@ impl CallMachine {
         }
     }
 
-    pub(super) fn connecting_expired(&mut self, active: Active) -> State {
+    /// What was gathered while it rang may be of no use any more, such as addresses at a relay that has been restarted
+    /// since: it is gathered anew, as long as the other side can be told.
+    pub(super) fn negotiating_due(&mut self, now: Instant, mut negotiating: Negotiating) -> State {
+        if negotiating.gives_up_at() <= now {
+            return self.connecting_expired(negotiating.active);
+        }
+        if negotiating.restarts_at().is_some_and(|at| at <= now) {
+            info!(call = %negotiating.active.call.id, peer = %negotiating.active.call.peer, "no path was found yet");
+            self.restart_if_due(now, &mut negotiating.active);
+            negotiating.restart_at = now + timers::FIRST_PATH;
+        }
+        State::Negotiating(negotiating)
+    }
+
+    fn connecting_expired(&mut self, active: Active) -> State {
         let reason = match active.link {
             Link::Up => EndReason::MediaFailed,
             Link::Silent { .. } | Link::Dead { .. } => EndReason::ConnectionLost,
@@ -160,7 +174,8 @@ impl CallMachine {
             State::Connected(Connected { active, .. }) | State::Reconnecting(Reconnecting { active, .. }) => {
                 self.restart_if_due(now, active);
             }
-            // The first paths are being looked for; what is stale by then is restarted afterwards.
+            // The first paths are being looked for; what is stale by then is restarted when one is found, or when it
+            // has taken too long.
             State::Negotiating(_) => {}
             State::Idle | State::Inviting(_) | State::Ringing(_) | State::Answering(_) => {}
         }
@@ -189,7 +204,7 @@ impl CallMachine {
         match &mut state {
             State::Idle | State::Inviting(_) | State::Ringing(_) => {}
             State::Answering(Answering { active, .. })
-            | State::Negotiating(Negotiating { active })
+            | State::Negotiating(Negotiating { active, .. })
             | State::Connected(Connected { active, .. }) => active.link.heard(),
             State::Reconnecting(Reconnecting { active, .. }) => {
                 active.link.heard();

@@ -41,7 +41,7 @@ impl CallMachine {
                 self.end(old, None, EndReason::RemoteCancelled);
                 self.ring(now, call, offer)
             }
-            State::Negotiating(Negotiating { active })
+            State::Negotiating(Negotiating { active, .. })
             | State::Connected(Connected { active, .. })
             | State::Reconnecting(Reconnecting { active, .. }) => {
                 self.end(active.call, None, EndReason::RemoteHungUp);
@@ -123,13 +123,13 @@ impl CallMachine {
         self.notice(CallNotice::Accepted { call: call.id, peer: call.peer });
         let answering = Answering { active: Active::answering(now, call, ours), local, remote };
         match answer {
-            Some(answer) => self.answer(answering, answer),
+            Some(answer) => self.answer(now, answering, answer),
             None => State::Answering(answering),
         }
     }
 
     /// Answering -> Negotiating: our word goes out, then what was held.
-    fn answer(&mut self, answering: Answering, answer: String) -> State {
+    fn answer(&mut self, now: Instant, answering: Answering, answer: String) -> State {
         let Answering { mut active, local, remote } = answering;
         self.send(&active.call, Body::Accept { answer });
         if active.call.kind == CallKind::Video && !active.ours.camera {
@@ -141,7 +141,7 @@ impl CallMachine {
         self.command(active.call.id, MediaCommand::Start);
         active.told = active.ours;
         self.release(&active, local, remote);
-        State::Negotiating(Negotiating { active })
+        State::Negotiating(Negotiating::new(now, active))
     }
 
     /// The answer to an invitation, or to an ICE restart.
@@ -151,7 +151,7 @@ impl CallMachine {
                 ringing.answer = Some(answer);
                 state
             }
-            State::Answering(answering) => self.answer(answering, answer),
+            State::Answering(answering) => self.answer(now, answering, answer),
             State::Idle | State::Inviting(_) => state.ignoring("an answer of ours"),
             State::Negotiating(_) | State::Connected(_) | State::Reconnecting(_) => {
                 self.restart_answer_ready(now, state, answer)

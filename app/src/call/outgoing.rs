@@ -111,7 +111,7 @@ impl CallMachine {
             call,
         };
         self.release(&active, local, remote);
-        State::Negotiating(Negotiating { active })
+        State::Negotiating(Negotiating::new(now, active))
     }
 
     pub(super) fn declined_there(&mut self, state: State, reason: DeclineReason) -> State {

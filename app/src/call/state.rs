@@ -223,6 +223,8 @@ pub struct Answering {
 pub struct Negotiating {
     /// The call.
     pub active: Active,
+    /// When the caller restarts ICE, should no path have been found by then.
+    pub(super) restart_at: Instant,
 }
 
 /// Media flows.
@@ -259,6 +261,19 @@ impl Reconnecting {
 }
 
 impl Negotiating {
+    /// Descriptions are exchanged.
+    pub(super) fn new(now: Instant, active: Active) -> Self {
+        Self { active, restart_at: now + timers::FIRST_PATH }
+    }
+
+    /// When an ICE restart may begin. The caller alone decides: both sides see the same, that there is no path yet.
+    pub(super) fn restarts_at(&self) -> Option<Instant> {
+        match self.active.role {
+            Role::Caller => self.active.restarts_at().map(|at| at.max(self.restart_at)),
+            Role::Callee => None,
+        }
+    }
+
     /// When to give up: soon if nothing of the other side can be reached.
     pub(super) fn gives_up_at(&self) -> Instant {
         let patient = self.active.accepted_at + timers::CONNECT;
@@ -296,7 +311,7 @@ impl State {
             Self::Inviting(inviting) => Some(&inviting.call),
             Self::Ringing(ringing) => Some(&ringing.call),
             Self::Answering(Answering { active, .. })
-            | Self::Negotiating(Negotiating { active })
+            | Self::Negotiating(Negotiating { active, .. })
             | Self::Connected(Connected { active, .. })
             | Self::Reconnecting(Reconnecting { active, .. }) => Some(&active.call),
         }
@@ -307,7 +322,7 @@ impl State {
         match self {
             Self::Idle | Self::Inviting(_) | Self::Ringing(_) => None,
             Self::Answering(Answering { active, .. })
-            | Self::Negotiating(Negotiating { active })
+            | Self::Negotiating(Negotiating { active, .. })
             | Self::Connected(Connected { active, .. })
             | Self::Reconnecting(Reconnecting { active, .. }) => Some(active),
         }
@@ -317,7 +332,7 @@ impl State {
         match self {
             Self::Idle | Self::Inviting(_) | Self::Ringing(_) => None,
             Self::Answering(Answering { active, .. })
-            | Self::Negotiating(Negotiating { active })
+            | Self::Negotiating(Negotiating { active, .. })
             | Self::Connected(Connected { active, .. })
             | Self::Reconnecting(Reconnecting { active, .. }) => Some(active),
         }
@@ -327,7 +342,7 @@ impl State {
     pub(super) fn negotiated_mut(&mut self) -> Option<&mut Active> {
         match self {
             Self::Idle | Self::Inviting(_) | Self::Ringing(_) | Self::Answering(_) => None,
-            Self::Negotiating(Negotiating { active })
+            Self::Negotiating(Negotiating { active, .. })
             | Self::Connected(Connected { active, .. })
             | Self::Reconnecting(Reconnecting { active, .. }) => Some(active),
         }
@@ -367,7 +382,10 @@ impl State {
             Self::Inviting(inviting) => Some(inviting.progress.deadline()),
             Self::Ringing(ringing) => Some(ringing.since + timers::RING_HERE),
             Self::Answering(answering) => Some(answering.active.accepted_at + timers::CONNECT),
-            Self::Negotiating(negotiating) => Some(negotiating.gives_up_at()),
+            Self::Negotiating(negotiating) => {
+                let gives_up_at = negotiating.gives_up_at();
+                Some(negotiating.restarts_at().map_or(gives_up_at, |at| gives_up_at.min(at)))
+            }
             Self::Reconnecting(reconnecting) => {
                 let gives_up_at = reconnecting.gives_up_at();
                 Some(reconnecting.active.restarts_at().map_or(gives_up_at, |at| gives_up_at.min(at)))

@@ -18,6 +18,9 @@ pub(super) const RING_HERE: Duration = Duration::from_secs(35);
 /// From acceptance to flowing media.
 pub(super) const CONNECT: Duration = Duration::from_secs(15);
 
+/// From acceptance to flowing media, before the caller restarts ICE; and from one restart to the next.
+pub(super) const FIRST_PATH: Duration = Duration::from_secs(5);
+
 /// For a broken path to come back while the other side can be reached.
 pub(super) const RECONNECT: Duration = Duration::from_secs(20);
 

@@ -89,6 +89,10 @@ pub enum Fact {
         max_online: u32,
         max_in_place: u32,
     },
+    /// Other nodes have reached it at all of its addresses.
+    NodeInReach { node: PeerId, addresses: u32 },
+    /// They have not, at some or all of them.
+    NodeOutOfReach { node: PeerId, unreached: u32, addresses: u32 },
     /// What the node offers each client.
     NodeOffers { node: PeerId, relay: bool, stun: bool, turn: bool, nodes: usize, places: u32, watches: u32 },
     /// The clocks agree.
@@ -199,6 +203,8 @@ impl Fact {
             | Self::Directory { .. }
             | Self::DirectoryFailed { .. }
             | Self::NodeTells { .. }
+            | Self::NodeInReach { .. }
+            | Self::NodeOutOfReach { .. }
             | Self::NodeOffers { .. }
             | Self::ClockGood { .. }
             | Self::ClockOff { .. }

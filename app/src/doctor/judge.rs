@@ -100,6 +100,13 @@ pub(super) fn node_status(probe: &NodeProbe) -> Vec<Finding> {
             max_in_place: tells.max_in_place,
         })
     }));
+    findings.extend(probe.tells.as_ref().and_then(|tells| tells.reached).map(|(reached, unreached)| {
+        let addresses = reached.saturating_add(unreached);
+        match unreached {
+            0 => good(Fact::NodeInReach { node: id, addresses }),
+            unreached => warning(Fact::NodeOutOfReach { node: id, unreached, addresses }),
+        }
+    }));
     if let Some(Ok(offers)) = probe.directory {
         findings.push(good(Fact::NodeOffers {
             node: id,

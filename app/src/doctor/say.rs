@@ -77,6 +77,14 @@ pub fn say(fact: &Fact, text: &Text) -> Said {
                 ("place", &max_in_place.to_string()),
             ]))
         }
+        Fact::NodeInReach { addresses, .. } => {
+            plain(doctor.node_in_reach.fill(&[("addresses", &addresses.to_string())]))
+        }
+        Fact::NodeOutOfReach { unreached, addresses, .. } => {
+            let counts = [("unreached", unreached.to_string()), ("addresses", addresses.to_string())];
+            let counts = counts.each_ref().map(|(name, count)| (*name, count.as_str()));
+            advised(doctor.node_out_of_reach.fill(&counts), &doctor.node_out_of_reach_do)
+        }
         Fact::NodeOffers { relay, stun, turn, nodes, places, watches, .. } => {
             let word = |offered: bool| if offered { &doctor.yes } else { &doctor.no };
             plain(doctor.node_offers.fill(&[

@@ -1,3 +1,4 @@
+use parlor_media::DeviceChoice;
 use parlor_net::{PeerId, signalling::CallKind};
 
 use crate::{contacts::ContactChange, link::Link, settings::Settings};
@@ -25,6 +26,14 @@ pub enum Command {
     SetCamera(bool),
     /// The own microphone on or off, in this call.
     SetMicrophone(bool),
+    /// Use this camera, microphone or loudspeaker from now on, in this call and in later ones.
+    UseDevice(DeviceChoice),
+    /// Use what was plugged in, or don't.
+    AnswerNewDevices(bool),
+    /// Try camera and sound before a call, or stop that.
+    Try(bool),
+    /// While trying: record for five seconds, and play it.
+    RecordTrial,
     /// Keep and use new settings.
     SetSettings(Box<Settings>),
     /// Decide something about somebody.

@@ -33,6 +33,8 @@ pub struct EngineConfig {
     pub dial: Vec<Multiaddr>,
     /// Where media may flow.
     pub interfaces: Interfaces,
+    /// Notice what is plugged in and unplugged.
+    pub watch_devices: bool,
     /// Play ring and other tones.
     pub tones: bool,
     /// Tell everybody who calls that we are busy.

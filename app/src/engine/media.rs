@@ -1,6 +1,6 @@
-use std::future::pending;
+use std::{future::pending, sync::Arc};
 
-use parlor_media::{Ice, Session, SessionConfig, SessionEvent, SessionEvents, Stats, VideoSource};
+use parlor_media::{DeviceChoice, Ice, Session, SessionConfig, SessionEvent, SessionEvents, Stats, VideoSource};
 use parlor_net::{
     CallId, Via,
     signalling::{Body, CallKind},
@@ -8,12 +8,12 @@ use parlor_net::{
 use tracing::warn;
 
 use super::{
-    Done, Engine,
+    Done, Engine, History, Notice, Sample,
     candidate_privacy::{CandidatePrivacy, Released, without_candidates},
-    now,
+    millis_since, now,
 };
 use crate::{
-    call::{MediaCommand, MediaInput},
+    call::{Input, MediaCommand, MediaInput},
     memory,
 };
 
@@ -24,11 +24,28 @@ pub(super) struct ActiveMedia {
     privacy: CandidatePrivacy,
     /// The newest figures.
     pub(super) stats: Box<Stats>,
+    /// Those of the last minute.
+    pub(super) history: Arc<History>,
 }
 
 impl ActiveMedia {
     pub(super) fn none() -> Self {
-        Self { session: None, privacy: CandidatePrivacy::new(false), stats: Box::default() }
+        let (stats, history) = (Box::default(), Arc::default());
+        Self { session: None, privacy: CandidatePrivacy::new(false), stats, history }
+    }
+
+    fn take_stats(&mut self, stats: Box<Stats>) {
+        // Nobody else holds it, unless somebody is drawing it right now.
+        Arc::make_mut(&mut self.history).push(Sample::from(&*stats));
+        self.stats = stats;
+    }
+
+    /// Whether there is a call that takes the choice.
+    pub(super) fn use_device(&self, choice: &DeviceChoice) -> bool {
+        if let Some((_, session, _)) = &self.session {
+            session.use_device(choice.clone());
+        }
+        self.session.is_some()
     }
 
     /// Waits for ever when there is no session, or it has nothing more to say.
@@ -69,13 +86,48 @@ pub(super) fn to_machine(event: SessionEvent) -> Option<MediaInput> {
         SessionEvent::Disconnected => Some(MediaInput::Disconnected),
         SessionEvent::Failed(error) => Some(MediaInput::Failed(error)),
         SessionEvent::Camera(state) => Some(MediaInput::Camera(state)),
-        SessionEvent::FirstVideoFrame | SessionEvent::FirstAudio | SessionEvent::Device(_) | SessionEvent::Stats(_) => {
-            None
-        }
+        SessionEvent::FirstVideoFrame
+        | SessionEvent::FirstAudio
+        | SessionEvent::Device(_)
+        | SessionEvent::DeviceInUse(_)
+        | SessionEvent::DeviceRefused(..)
+        | SessionEvent::Stats(_) => None,
     }
 }
 
 impl Engine {
+    pub(super) fn on_media_event(&mut self, call: CallId, event: SessionEvent) {
+        match event {
+            SessionEvent::FirstVideoFrame => {
+                let since_accept_ms = self.since_accept_ms(call);
+                self.notify(Notice::FirstVideoFrame { call, since_accept_ms });
+            }
+            SessionEvent::FirstAudio => {
+                let since_accept_ms = self.since_accept_ms(call);
+                self.notify(Notice::FirstAudio { call, since_accept_ms });
+            }
+            SessionEvent::Device(problem) => {
+                warn!(%call, ?problem, "device");
+                self.notify(Notice::Device(problem));
+            }
+            SessionEvent::Stats(stats) => self.media.take_stats(stats),
+            SessionEvent::DeviceInUse(choice) => self.keep_choice(choice),
+            SessionEvent::DeviceRefused(choice, problem) => self.on_device_refused(choice, problem),
+            event => {
+                if let Some(event) = to_machine(event) {
+                    self.machine.handle(now(), Input::Media { call, event });
+                }
+            }
+        }
+    }
+
+    pub(super) fn since_accept_ms(&self, call: CallId) -> u64 {
+        match self.accepted {
+            Some((accepted, at)) if accepted == call => millis_since(at),
+            Some(_) | None => 0,
+        }
+    }
+
     pub(super) fn on_media_command(&mut self, call: CallId, command: MediaCommand) {
         match command {
             MediaCommand::Open { kind } => return self.open_session(call, kind),
@@ -138,6 +190,7 @@ impl Engine {
         let on_lan = peer.and_then(|peer| self.people.via(peer)) == Some(Via::Lan);
         let ice = peer.map_or_else(parlor_media::Ice::default, |peer| self.ice_with(peer));
         self.stop_scanning();
+        self.stop_trial();
         let overrides = &self.config.overrides;
         let with_video = kind == CallKind::Video;
         let camera = self.camera();
@@ -155,13 +208,13 @@ impl Engine {
             frame_log: overrides.frame_log.clone(),
         });
         let privacy = CandidatePrivacy::new(on_lan);
-        self.media = ActiveMedia { session: Some((call, session, events)), privacy, stats: Box::default() };
+        self.media = ActiveMedia { session: Some((call, session, events)), privacy, ..ActiveMedia::none() };
     }
 
     /// The next call may open its own session before this one is closed.
     fn close_session(&mut self, call: CallId) {
         let Some((_, session, _events)) = self.media.session.take_if(|(id, ..)| *id == call) else { return };
-        *self.media.stats = Stats::default();
+        (*self.media.stats, self.media.history) = (Stats::default(), Arc::default());
         let asked = now();
         let (preview, remote) = (self.slots.preview.clone(), self.slots.remote.clone());
         self.work.spawn(async move {

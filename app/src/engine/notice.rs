@@ -123,6 +123,10 @@ pub enum Notice {
     },
     /// A device or file is not as it should be.
     Device(DeviceProblem),
+    /// A device that was chosen can't be used: the one before stays in use.
+    DeviceRefused(DeviceProblem),
+    /// These were plugged in, and are used from now on: their names.
+    NewDevicesUsed(Vec<String>),
     /// The identity could not be read. It was set aside, and this is a new person, whom others do not recognise.
     IdentityReplaced {
         /// Where the old key is now.

@@ -8,6 +8,7 @@ use std::{
 use parlor_media::{Camera, CameraEvent, DeviceProblem, FrameReceiver, FrameSender, VideoSource, frame_slot};
 use tokio::sync::mpsc;
 
+use super::{Done, Engine, Notice};
 use crate::qr;
 
 /// How often the thread looks whether the camera is gone when no picture comes.
@@ -42,7 +43,7 @@ impl Scanner {
         let camera = Camera::open(source, vec![preview, to_read], None, move |event| match event {
             // Full: the person has enough to read.
             CameraEvent::Problem(problem) => drop(problems.try_send(ScanEvent::Problem(problem))),
-            CameraEvent::State(_) => {}
+            CameraEvent::State(_) | CameraEvent::IsOpen => {}
         });
         let reader = thread::Builder::new().name("qr-reader".to_owned()).spawn(move || read(&frames, &found));
         let reader = reader.inspect_err(|error| tracing::error!(%error, "no thread to read codes")).ok();
@@ -61,6 +62,38 @@ impl Drop for Scanner {
         drop(self.camera.take());
         if self.reader.take().is_some_and(|reader| reader.join().is_err()) {
             tracing::error!("the thread that reads codes panicked");
+        }
+    }
+}
+
+impl Engine {
+    /// Only between calls: a call needs the camera itself.
+    pub(super) fn start_scanning(&mut self) {
+        if self.scanner.is_none() && self.machine.is_free() {
+            let source = match self.camera() {
+                VideoSource::None => &VideoSource::Default,
+                source => source,
+            };
+            self.scanner = Some(Scanner::open(source, self.slots.preview.clone()));
+        }
+    }
+
+    pub(super) fn stop_scanning(&mut self) {
+        if let Some(scanner) = self.scanner.take() {
+            self.work.spawn_blocking(move || {
+                drop(scanner);
+                Done::ScannerClosed
+            });
+        }
+    }
+
+    pub(super) fn on_scan(&mut self, event: ScanEvent) {
+        match event {
+            ScanEvent::Link(link) => {
+                self.stop_scanning();
+                self.notify(Notice::OpenLink(link));
+            }
+            ScanEvent::Problem(problem) => self.notify(Notice::Device(problem)),
         }
     }
 }

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::SystemTime};
 use parlor_media::{CameraState, Path, Stats};
 use parlor_net::{CallId, Multiaddr, NodeLink, PeerId, RoomId, Status, Via, signalling::CallKind};
 
-use super::quality::quality;
+use super::{History, NewDevice, TrialView, media::ActiveMedia, quality::quality};
 use crate::{
     call::{self, Active, Progress, State},
     contacts::Standing,
@@ -32,6 +32,10 @@ pub struct Snapshot {
     pub call: CallView,
     /// What can be chosen in the settings.
     pub devices: Devices,
+    /// What was plugged in, and is to be used or not.
+    pub new_devices: Vec<NewDevice>,
+    /// Camera and sound are being tried.
+    pub trial: Option<TrialView>,
     /// What works and what does not, since the person asked.
     pub checkup: Checkup,
     /// The settings in use.
@@ -164,6 +168,8 @@ pub enum CallView {
         path: Path,
         /// The newest figures.
         stats: Box<Stats>,
+        /// Those of the last minute.
+        history: Arc<History>,
         /// How it feels.
         quality: Quality,
     },
@@ -208,19 +214,8 @@ pub enum Quality {
     Poor,
 }
 
-/// What can be chosen in the settings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Devices {
-    /// Cameras.
-    pub cameras: Vec<Device>,
-    /// Microphones, without the monitors of loudspeakers.
-    pub microphones: Vec<Device>,
-    /// Loudspeakers.
-    pub speakers: Vec<Device>,
-}
-
 pub use crate::call::Sending;
-pub use parlor_media::Device;
+pub use parlor_media::{Device, Devices};
 
 /// What the address book says of somebody in a call.
 pub(super) struct Acquaintance {
@@ -234,7 +229,7 @@ pub(super) struct Acquaintance {
 pub(super) fn call_view(
     state: &State,
     since: SystemTime,
-    stats: &Stats,
+    media: &ActiveMedia,
     acquaintance: impl Fn(&call::Call) -> Acquaintance,
 ) -> CallView {
     let active_view = |active: &Active| ActiveCall { name: acquaintance(&active.call).name, ..active.into() };
@@ -251,15 +246,16 @@ pub(super) fn call_view(
             let Acquaintance { name, borrows_name } = acquaintance(call);
             CallView::Incoming { call: call.id, peer: call.peer, name, kind: call.kind, borrows_name }
         }
-        State::Answering(call::Answering { active, .. }) | State::Negotiating(call::Negotiating { active }) => {
+        State::Answering(call::Answering { active, .. }) | State::Negotiating(call::Negotiating { active, .. }) => {
             CallView::Connecting(active_view(active))
         }
         State::Connected(call::Connected { active, path, .. }) => CallView::Connected {
             active: active_view(active),
             since,
             path: path.clone(),
-            stats: Box::new(stats.clone()),
-            quality: quality(stats),
+            stats: media.stats.clone(),
+            history: Arc::clone(&media.history),
+            quality: quality(&media.stats),
         },
         State::Reconnecting(call::Reconnecting { active, .. }) => {
             CallView::Reconnecting { active: active_view(active), since }

@@ -154,10 +154,10 @@ impl Event {
             Notice::MissedWhileBusy { peer, name } => vec![Self::MissedWhileBusy { peer, name }],
             Notice::Node { node, link } => vec![Self::of_node(node, link)],
             Notice::LearnedNodes(nodes) => vec![Self::LearnedNodes { nodes }],
-            // Nobody is here to look at it.
-            Notice::OpenLink(_) => Vec::new(),
+            // Nobody is here to look at it, and nobody looks what is plugged in.
+            Notice::OpenLink(_) | Notice::NewDevicesUsed(_) => Vec::new(),
             Notice::ContactsFull => vec![Self::Error { message: "there are too many contacts".to_owned() }],
-            Notice::Device(problem) => {
+            Notice::Device(problem) | Notice::DeviceRefused(problem) => {
                 vec![Self::Device { device: problem.device, problem: problem.problem, detail: problem.detail }]
             }
             Notice::IdentityReplaced { kept, problem } => {

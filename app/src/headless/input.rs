@@ -2,6 +2,7 @@
 
 use std::io::BufRead as _;
 
+use parlor_media::{AudioSink, AudioSource, VideoSource};
 use parlor_net::signalling::CallKind;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -32,6 +33,15 @@ pub(super) enum Line {
     Microphone {
         /// On.
         on: bool,
+    },
+    /// Use other devices from now on, in this call too; those that are named.
+    Use {
+        /// As `--camera`.
+        camera: Option<VideoSource>,
+        /// As `--mic`.
+        mic: Option<AudioSource>,
+        /// As `--speaker`.
+        speaker: Option<AudioSink>,
     },
     /// Take another name.
     Name {

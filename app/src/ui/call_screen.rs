@@ -8,13 +8,15 @@ use parlor_media::{CameraState, Frame, PathKind};
 use parlor_net::{CallId, signalling::CallKind};
 
 use super::{
-    Scene, pressed,
+    Scene,
+    device_menu::{self, Outcome},
+    numbers, pressed,
     theme::{self, GAP, Palette},
     video_view::{Placement, VideoView, fitted},
     widgets::{RoundButton, avatar, centred_label, one_line},
 };
 use crate::{
-    engine::{ActiveCall, CallView, Command, Quality},
+    engine::{ActiveCall, CallView, Command, Quality, Snapshot},
     text::Text,
 };
 
@@ -22,14 +24,18 @@ const BUTTON: f32 = 56.0;
 const PILL: f32 = 32.0;
 /// The height of the controls at the bottom.
 pub(super) const CONTROLS: f32 = RoundButton::height(BUTTON) + 2.0 * GAP;
+/// The height of what is said at the top.
+const TOP: f32 = 2.0 * PILL + 3.0 * GAP;
 const DOT_INTERVAL: Duration = Duration::from_millis(500);
 
-/// The two pictures of the call.
+/// The two pictures of the call, and what lies over them.
 #[derive(Default)]
 pub(super) struct CallScreen {
     call: Option<CallId>,
     remote: VideoView,
     preview: VideoView,
+    menu: bool,
+    numbers: bool,
 }
 
 /// Where the connection stands.
@@ -69,6 +75,17 @@ impl CallScreen {
             self.call = current;
             self.remote.clear();
             self.preview.clear();
+            self.menu = false;
+        }
+    }
+
+    /// Below what the call shows at its top.
+    pub(super) fn top(&self, whole: Rect, snapshot: &Snapshot) -> Rect {
+        match snapshot.call {
+            CallView::Connecting(_) | CallView::Connected { .. } | CallView::Reconnecting { .. } => {
+                whole.with_min_y(whole.top() + TOP)
+            }
+            CallView::Idle | CallView::Outgoing { .. } | CallView::Incoming { .. } => whole,
         }
     }
 
@@ -90,9 +107,18 @@ impl CallScreen {
     }
 
     pub(super) fn show_connected(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, call: &CallView) {
-        let CallView::Connected { active, since, path, stats, quality } = call else { return };
+        let CallView::Connected { active, since, path, stats, history, quality } = call else { return };
         let phase = Phase::Connected { since: *since, quality: *quality, path, rtt_ms: stats.rtt_ms };
         self.show(ui, scene, active, phase);
+        if pressed(ui, Modifiers::CTRL, Key::I) {
+            self.numbers = !self.numbers;
+        }
+        if self.numbers {
+            let stage = ui.max_rect().with_max_y(ui.max_rect().bottom() - CONTROLS);
+            let picture = active.kind == CallKind::Video && active.ours.camera;
+            let stage = stage.with_min_y(stage.top() + TOP);
+            self.numbers = numbers::show(ui, scene, stats, history, picture, stage);
+        }
     }
 
     pub(super) fn show_reconnecting(
@@ -108,7 +134,20 @@ impl CallScreen {
     fn show(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, phase: Phase<'_>) {
         let (stage, controls) = ui.max_rect().split_top_bottom_at_y(ui.max_rect().bottom() - CONTROLS);
         self.stage(ui, scene, active, phase, stage);
-        show_controls(ui, scene, active, controls);
+        let wants_menu = show_controls(ui, scene, active, controls);
+        if self.menu || wants_menu {
+            let opened = wants_menu && !self.menu;
+            self.menu = true;
+            match device_menu::show(ui, scene, active, stage, opened) {
+                _ if wants_menu && !opened => self.menu = false,
+                Outcome::Open => {}
+                Outcome::Closed => self.menu = false,
+                Outcome::Numbers => (self.menu, self.numbers) = (false, true),
+            }
+            if opened {
+                scene.commands.push(Command::RefreshDevices);
+            }
+        }
     }
 
     fn stage(&self, ui: &mut Ui, scene: &Scene<'_>, active: &ActiveCall, phase: Phase<'_>, stage: Rect) {
@@ -275,7 +314,8 @@ fn pill_width(ui: &Ui, words: &str) -> f32 {
     galley.size().x + PILL + 1.5 * GAP
 }
 
-fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, area: Rect) {
+/// Whether the menu of devices is to be opened, or closed.
+fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, area: Rect) -> bool {
     let (text, palette) = (scene.text, scene.palette);
     let ours = active.ours;
     let toggle = |on: bool, icon, label, key, tooltip| {
@@ -305,7 +345,17 @@ fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, area: 
         tooltip: &text.call.hang_up_tooltip,
         palette,
     };
-    let count = if camera.is_some() { 3.0 } else { 2.0 };
+    let devices = RoundButton {
+        icon: filled::GEAR_SIX,
+        fill: palette.hovered,
+        ink: palette.text,
+        diameter: BUTTON,
+        label: &text.devices.menu_short,
+        key: "D",
+        tooltip: &text.devices.menu_tooltip,
+        palette,
+    };
+    let count = if camera.is_some() { 4.0 } else { 3.0 };
     let pitch = (area.width() / count).min(112.0);
     let mut at = pos2(area.center().x - pitch * (count - 1.0) / 2.0, area.top() + GAP);
     let mut place = |ui: &mut Ui, button: RoundButton<'_>| {
@@ -321,9 +371,11 @@ fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, area: 
     {
         scene.commands.push(Command::SetCamera(!ours.camera));
     }
+    let wants_menu = place(ui, devices) || pressed(ui, Modifiers::NONE, Key::D);
     if place(ui, hang_up) || pressed(ui, Modifiers::CTRL, Key::H) {
         scene.commands.push(Command::HangUp);
     }
+    wants_menu
 }
 
 /// `4:05`, `1:04:05`.

@@ -180,7 +180,8 @@ fn staying_line(ui: &mut Ui, scene: &Scene<'_>, Line { icon, colour, sentence }:
 const fn fate(notice: &Notice) -> Fate {
     match notice {
         Notice::PeerOnline { .. } | Notice::PeerOffline { .. } => Fate::Brief(5.0),
-        Notice::Device(_) | Notice::Network(_) => Fate::Brief(10.0),
+        Notice::Device(_) | Notice::DeviceRefused(_) | Notice::Network(_) => Fate::Brief(10.0),
+        Notice::NewDevicesUsed(_) => Fate::Brief(5.0),
         Notice::Ended { reason, .. } => match reason {
             EndReason::HungUp | EndReason::RemoteHungUp | EndReason::Cancelled | EndReason::Declined => {
                 Fate::Brief(5.0)
@@ -248,6 +249,13 @@ fn line(notice: &Notice, text: &Text, palette: &Palette) -> Option<Line> {
         }
         Notice::Device(problem) => {
             (icons::WARNING, palette.warning, text.device_problem(problem.device, problem.problem).to_owned())
+        }
+        Notice::DeviceRefused(problem) => {
+            let reason = text.device_problem(problem.device, problem.problem);
+            (icons::WARNING, palette.warning, text.devices.refused.with("reason", reason))
+        }
+        Notice::NewDevicesUsed(names) => {
+            (icons::PLUGS_CONNECTED, palette.success, text.devices.now_used.with("names", &names.join(", ")))
         }
         Notice::ContactsFull => (icons::WARNING, palette.warning, text.notice.contacts_full.clone()),
         Notice::Storage(detail) => (icons::WARNING, palette.warning, text.notice.storage.with("detail", detail)),

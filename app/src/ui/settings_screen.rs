@@ -2,13 +2,12 @@
 
 mod network;
 
-use egui::{ComboBox, Key, Ui};
-use egui_phosphor::regular as icons;
-use parlor_media::{AudioSink, AudioSource, VideoSource};
+use egui::{Key, Ui};
 
 use self::network::Network;
 use super::{
     Page, Scene,
+    device_choice::choosers,
     notices::Notices,
     page::page,
     theme::{self, GAP},
@@ -16,11 +15,10 @@ use super::{
     widgets::{card, label, primary_button, segments, switch},
 };
 use crate::{
-    engine::{Command, Device},
+    engine::Command,
     fingerprint::Fingerprint,
     name::{NameError, validate_name},
-    settings::{Language, Theme},
-    text::Text,
+    settings::{Language, NewDevices, Theme},
 };
 
 /// What was typed and not saved yet.
@@ -39,7 +37,9 @@ impl SettingsScreen {
         let leaves = page(ui, scene, &scene.text.settings.title, |ui, scene| {
             self.profile(ui, scene);
             appearance(ui, scene);
-            devices(ui, scene);
+            if devices(ui, scene) {
+                next = Some(Page::Trial);
+            }
             self.network.show(ui, scene, notices);
             if doctor(ui, scene) {
                 next = Some(Page::Doctor);
@@ -120,45 +120,44 @@ fn appearance(ui: &mut Ui, scene: &mut Scene<'_>) {
     }
 }
 
-fn devices(ui: &mut Ui, scene: &mut Scene<'_>) {
+/// Whether the person wants to try them.
+fn devices(ui: &mut Ui, scene: &mut Scene<'_>) -> bool {
     let (text, palette, settings) = (scene.text, scene.palette, &scene.snapshot.settings);
-    let devices = &scene.snapshot.devices;
     let own = &text.settings;
     section(ui, scene, &own.devices);
-    let (mut camera, mut microphone, mut speaker, mut processing, mut refresh) = (None, None, None, None, false);
+    let (mut chosen, mut processing, mut when_new, mut refresh, mut test) = (None, None, None, false, false);
     card(ui, palette, |ui| {
-        let fixed = [
-            (VideoSource::Default, &own.default),
-            (VideoSource::TestCard, &own.test_card),
-            (VideoSource::None, &own.no_camera),
-        ];
-        let choices = with_devices(fixed, &devices.cameras, VideoSource::Device);
-        camera = choose(ui, scene, &own.camera, &settings.camera, choices);
-        let fixed = [
-            (AudioSource::Default, &own.default),
-            (AudioSource::Tone, &own.tone),
-            (AudioSource::None, &own.no_microphone),
-        ];
-        let choices = with_devices(fixed, &devices.microphones, AudioSource::Device);
-        microphone = choose(ui, scene, &own.microphone, &settings.microphone, choices);
-        let fixed = [(AudioSink::Default, &own.default), (AudioSink::None, &own.no_speaker)];
-        let choices = with_devices(fixed, &devices.speakers, AudioSink::Device);
-        speaker = choose(ui, scene, &own.speaker, &settings.speaker, choices);
+        chosen = choosers(ui, scene);
         processing = switch(ui, &own.voice_processing, settings.voice_processing, palette);
         label(ui, &own.voice_processing_body, theme::regular(13.0), palette.muted);
-        refresh = ui.button(&own.refresh).clicked();
+        label(ui, &text.devices.when_new, theme::regular(14.0), palette.muted);
+        let choices = [
+            (NewDevices::Use, text.devices.when_new_use.as_str()),
+            (NewDevices::Ask, text.devices.when_new_ask.as_str()),
+            (NewDevices::Ignore, text.devices.when_new_ignore.as_str()),
+        ];
+        when_new = ui.push_id("new devices", |ui| segments(ui, settings.new_devices, &choices, palette)).inner;
+        ui.horizontal_wrapped(|ui| {
+            test = ui.button(&text.devices.test).clicked();
+            refresh = ui.button(&own.refresh).clicked();
+        });
     });
     if refresh {
         scene.commands.push(Command::RefreshDevices);
     }
-    if camera.is_some() || microphone.is_some() || speaker.is_some() || processing.is_some() {
+    if let Some(choice) = chosen {
+        scene.commands.push(Command::UseDevice(choice));
+    }
+    if processing.is_some() || when_new.is_some() {
         scene.change_settings(|settings| {
-            settings.camera = camera.unwrap_or_else(|| settings.camera.clone());
-            settings.microphone = microphone.unwrap_or_else(|| settings.microphone.clone());
-            settings.speaker = speaker.unwrap_or_else(|| settings.speaker.clone());
             settings.voice_processing = processing.unwrap_or(settings.voice_processing);
+            settings.new_devices = when_new.unwrap_or(settings.new_devices);
         });
     }
+    if test {
+        scene.commands.push(Command::Try(true));
+    }
+    test
 }
 
 /// Whether the person wants to know what works.
@@ -178,56 +177,4 @@ fn doctor(ui: &mut Ui, scene: &mut Scene<'_>) -> bool {
 fn section(ui: &mut Ui, scene: &Scene<'_>, title: &str) {
     ui.add_space(GAP);
     label(ui, title, theme::semibold(14.0), scene.palette.text);
-}
-
-/// What can always be chosen, then the devices.
-fn with_devices<T, const N: usize>(
-    fixed: [(T, &String); N],
-    devices: &[Device],
-    as_source: impl Fn(String) -> T,
-) -> Vec<(T, String)> {
-    let fixed = fixed.into_iter().map(|(value, name)| (value, name.clone()));
-    fixed.chain(devices.iter().map(|device| (as_source(device.id.clone()), device.name.clone()))).collect()
-}
-
-fn choose<T: Clone + PartialEq + ToString>(
-    ui: &mut Ui,
-    scene: &Scene<'_>,
-    name: &str,
-    current: &T,
-    choices: Vec<(T, String)>,
-) -> Option<T> {
-    let heading = label(ui, name, theme::regular(14.0), scene.palette.muted);
-    let known = choices.iter().find(|(value, _)| value == current).map(|(_, name)| name.clone());
-    let shown = known.unwrap_or_else(|| other_choice(scene.text, &current.to_string()));
-    let mut chosen = None;
-    let width = ui.available_width();
-    let combo = ComboBox::from_id_salt(name)
-        .width(width)
-        .truncate()
-        .selected_text(shown)
-        .icon(|ui, rect, visuals, _is_open| {
-            let (font, colour) = (theme::icon(16.0), visuals.fg_stroke.color);
-            ui.painter().text(rect.center(), egui::Align2::CENTER_CENTER, icons::CARET_DOWN, font, colour);
-        })
-        .show_ui(ui, |ui| {
-            for (value, name) in choices {
-                if ui.selectable_label(value == *current, name).clicked() && value != *current {
-                    chosen = Some(value);
-                }
-            }
-        });
-    combo.response.labelled_by(heading.id);
-    chosen
-}
-
-/// A clip named on the command line, or a device that is not plugged in now.
-fn other_choice(text: &Text, source: &str) -> String {
-    match source.strip_prefix("file:") {
-        Some(path) => {
-            let name = std::path::Path::new(path).file_name().unwrap_or_default();
-            text.settings.file.with("name", &name.to_string_lossy())
-        }
-        None => source.to_owned(),
-    }
 }

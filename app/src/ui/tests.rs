@@ -1,6 +1,7 @@
 //! Every screen, driven through its accessibility tree as a person or a screen reader would.
 
 mod calls;
+mod devices;
 mod doctor;
 mod links;
 mod looks;
@@ -100,6 +101,8 @@ pub(in crate::ui) fn snapshot(language: Language) -> Snapshot {
         scanning: false,
         call: CallView::Idle,
         devices: Devices::default(),
+        new_devices: Vec::new(),
+        trial: None,
         checkup: Checkup::None,
         settings: Settings { language, ..Settings::default() },
     }
@@ -131,6 +134,7 @@ fn connected(active: ActiveCall) -> CallView {
         since: SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 - 245),
         path: Path { kind: PathKind::Direct, local: "host/udp".to_owned(), remote: "host/udp".to_owned() },
         stats: Box::new(Stats::default()),
+        history: Arc::default(),
         quality: Quality::Good,
     }
 }

@@ -74,7 +74,8 @@ impl Palette {
         }
     }
 
-    fn visuals(&self, base: Visuals) -> Visuals {
+    /// Ready-made widgets in these colours.
+    pub(super) fn visuals(&self, base: Visuals) -> Visuals {
         let widget = |fill: Color32, border: Color32| WidgetVisuals {
             bg_fill: fill,
             weak_bg_fill: fill,

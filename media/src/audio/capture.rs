@@ -14,11 +14,12 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::{
     Failure, PIECE, Piece, SAMPLE_RATE,
     clock::{PieceClock, doze, now},
-    device::{Direction, Keeper, Opening, Pulse, for_format},
+    device::{Direction, Keeper, Opening, Pulse, Wanted, for_format},
     resample::Resampler,
+    switch::{Candidate, Closing, DeviceEvent},
     wav::WavLoop,
 };
-use crate::{AudioSource, DeviceKind, DeviceProblem};
+use crate::{AudioSource, DeviceChoice, DeviceKind, DeviceProblem, Problem};
 
 /// What a callback may put aside while the audio thread is busy: 200 ms.
 const RING_PER_SECOND: u32 = 5;
@@ -35,6 +36,9 @@ const PATIENCE: Duration = Duration::from_millis(50);
 /// Over how many samples a cut is smoothed: 5 ms.
 const FADE: usize = 240;
 
+/// Problems of one microphone that wait to be told.
+const MAX_PROBLEMS: usize = 4;
+
 /// When a piece was captured, and what was lost before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Captured {
@@ -47,47 +51,76 @@ pub(crate) struct Captured {
 /// Belongs to the thread that opened it: callbacks wake that thread.
 pub(crate) struct Capture {
     input: Input,
+    next: Option<Candidate<Box<Microphone>>>,
+    closing: Closing,
     clock: PieceClock,
     /// Samples of silence that stood in for a device since its last sound.
     stood_in: u32,
+    events: VecDeque<DeviceEvent>,
 }
 
 enum Input {
-    Device { rings: Receiver<Ring>, ring: Option<Ring>, _keeper: Keeper },
-    File { wav: Box<WavLoop>, on_problem: Box<dyn Fn(DeviceProblem)> },
+    Device(Box<Microphone>),
+    File(Box<WavLoop>),
     Tone { phase: f32 },
     Silence,
 }
 
+/// A microphone that is open, or on its way.
+struct Microphone {
+    rings: Receiver<Ring>,
+    problems: Receiver<DeviceProblem>,
+    ring: Option<Ring>,
+    keeper: Keeper,
+}
+
 impl Capture {
     /// Opens a source for the calling thread, at once: a device comes when it comes.
-    pub(crate) fn open(source: &AudioSource, on_problem: impl Fn(DeviceProblem) + Send + 'static) -> Self {
-        let input = match source {
-            AudioSource::Default => Input::device(None, on_problem),
-            AudioSource::Device(id) => Input::device(Some(id.clone()), on_problem),
-            AudioSource::None => Input::Silence,
-            AudioSource::Tone => Input::Tone { phase: 0.0 },
-            AudioSource::File(path) => match WavLoop::open(path) {
-                Ok(wav) => Input::File { wav: Box::new(wav), on_problem: Box::new(on_problem) },
-                Err(failure) => {
-                    on_problem(failure.of(DeviceKind::Microphone));
-                    Input::Silence
-                }
-            },
+    pub(crate) fn open(source: &AudioSource) -> Self {
+        let mut events = VecDeque::new();
+        let input = Input::open(source, true).unwrap_or_else(|problem| {
+            events.push_back(DeviceEvent::Problem(problem));
+            Input::Silence
+        });
+        let (closing, clock) = (Closing::default(), PieceClock::new(now()));
+        Self { input, next: None, closing, clock, stood_in: 0, events }
+    }
+
+    /// What became of devices since the last time. To be asked after each piece.
+    pub(crate) fn poll_event(&mut self) -> Option<DeviceEvent> {
+        self.events.pop_front()
+    }
+
+    /// Uses another source from now on; a device, as soon as it gives sound. What becomes of it is told.
+    pub(crate) fn switch(&mut self, source: AudioSource) {
+        if let Some(Candidate { device, .. }) = self.next.take() {
+            self.closing.close(device.keeper);
+        }
+        let opened = if self.closing.is_stuck() {
+            let detail = "the sound system does not close devices any more";
+            Err(Failure::new(Problem::Failed, detail).of(DeviceKind::Microphone))
+        } else {
+            Input::open(&source, false)
         };
-        Self { input, clock: PieceClock::new(now()), stood_in: 0 }
+        let choice = DeviceChoice::Microphone(source);
+        match opened {
+            Ok(Input::Device(device)) => self.next = Some(Candidate::new(choice, device, now())),
+            Ok(input) => self.replace(input, choice),
+            Err(problem) => self.events.push_back(DeviceEvent::Refused(choice, problem)),
+        }
     }
 
     /// Waits for the next 10 ms.
     pub(crate) fn read(&mut self, piece: &mut Piece) -> Captured {
+        self.look_at_next();
         loop {
             let now = now();
             let mut patience = Duration::ZERO;
-            if let Input::Device { rings, ring, .. } = &mut self.input {
-                if let Ok(opened) = rings.try_recv() {
-                    *ring = Some(opened);
+            if let Input::Device(microphone) = &mut self.input {
+                if let Some(problem) = microphone.problem() {
+                    self.events.push_back(DeviceEvent::Problem(problem));
                 }
-                if let Some(ring) = ring {
+                if let Some(ring) = microphone.ring() {
                     if let Some(cut) = ring.read(piece, self.stood_in > 0) {
                         self.clock.follow(now);
                         let skipped = cut.saturating_sub(std::mem::take(&mut self.stood_in));
@@ -101,32 +134,68 @@ impl Capture {
             let wait = self.clock.wait(now, patience);
             if wait.is_zero() {
                 let skipped = self.clock.tick(now).saturating_mul(PIECE as u32);
-                self.input.make(piece);
+                if let Err(problem) = self.input.make(piece) {
+                    self.input = Input::Silence;
+                    self.events.push_back(DeviceEvent::Problem(problem));
+                }
                 self.stood_in = self.stood_in.saturating_add(PIECE as u32);
                 return Captured { at: now, skipped };
             }
             doze(wait);
         }
     }
+
+    /// Takes a chosen microphone into use when it gives sound, or tells that it can't be used.
+    fn look_at_next(&mut self) {
+        let Some(next) = &mut self.next else { return };
+        let problem = next.device.problem();
+        let flows = next.device.ring().is_some_and(Ring::fill);
+        let refused = next.refused(problem, now());
+        if !flows && refused.is_none() {
+            return;
+        }
+        let Some(Candidate { choice, device, .. }) = self.next.take() else { return };
+        match refused {
+            None => self.replace(Input::Device(device), choice),
+            Some(problem) => {
+                self.closing.close(device.keeper);
+                self.events.push_back(DeviceEvent::Refused(choice, problem));
+            }
+        }
+    }
+
+    fn replace(&mut self, input: Input, choice: DeviceChoice) {
+        if let Input::Device(old) = std::mem::replace(&mut self.input, input) {
+            self.closing.close(old.keeper);
+        }
+        self.events.push_back(DeviceEvent::InUse(choice));
+    }
 }
 
 impl Input {
-    fn device(wanted: Option<String>, on_problem: impl Fn(DeviceProblem) + Send + 'static) -> Self {
-        let (handover, rings) = sync_channel(1);
-        let reader = thread::current();
-        let open = move |opening: &Opening<'_>| for_format!(opening.format, build(opening, &handover, &reader));
-        Self::Device { rings, ring: None, _keeper: Keeper::spawn(Direction::Input, wanted, open, on_problem) }
+    /// `may_be_missing`: another device may stand in for one that is not there.
+    fn open(source: &AudioSource, may_be_missing: bool) -> Result<Self, DeviceProblem> {
+        let device = |id| Self::Device(Microphone::open(Wanted { id, may_be_missing }));
+        Ok(match source {
+            AudioSource::Default => device(None),
+            AudioSource::Device(id) => device(Some(id.clone())),
+            AudioSource::None => Self::Silence,
+            AudioSource::Tone => Self::Tone { phase: 0.0 },
+            AudioSource::File(path) => {
+                let wav = WavLoop::open(path).map_err(|failure| failure.of(DeviceKind::Microphone))?;
+                Self::File(Box::new(wav))
+            }
+        })
     }
 
-    /// What sounds when no device paces it.
-    fn make(&mut self, piece: &mut Piece) {
+    /// What sounds when no device paces it. After an error there is nothing more to come.
+    fn make(&mut self, piece: &mut Piece) -> Result<(), DeviceProblem> {
         match self {
-            Self::Device { .. } | Self::Silence => piece.fill(0.0),
-            Self::File { wav, on_problem } => {
+            Self::Device(_) | Self::Silence => piece.fill(0.0),
+            Self::File(wav) => {
                 if let Err(failure) = wav.read(piece) {
-                    on_problem(failure.of(DeviceKind::Microphone));
                     piece.fill(0.0);
-                    *self = Self::Silence;
+                    return Err(failure.of(DeviceKind::Microphone));
                 }
             }
             Self::Tone { phase } => {
@@ -136,6 +205,32 @@ impl Input {
                 }
             }
         }
+        Ok(())
+    }
+}
+
+impl Microphone {
+    fn open(wanted: Wanted) -> Box<Self> {
+        let (handover, rings) = sync_channel(1);
+        let (tell, problems) = sync_channel(MAX_PROBLEMS);
+        let reader = thread::current();
+        let open = move |opening: &Opening<'_>| for_format!(opening.format, build(opening, &handover, &reader));
+        // Full: the audio thread has enough to tell already.
+        let on_problem = move |problem| drop(tell.try_send(problem));
+        let keeper = Keeper::spawn(Direction::Input, wanted, open, on_problem);
+        Box::new(Self { rings, problems, ring: None, keeper })
+    }
+
+    /// The newest stream.
+    fn ring(&mut self) -> Option<&mut Ring> {
+        if let Ok(opened) = self.rings.try_recv() {
+            self.ring = Some(opened);
+        }
+        self.ring.as_mut()
+    }
+
+    fn problem(&self) -> Option<DeviceProblem> {
+        self.problems.try_recv().ok()
     }
 }
 
@@ -152,14 +247,7 @@ impl Ring {
     /// The oldest 10 ms, if there are so many; how many samples were cut before them. After silence has stood in, what
     /// piled up meanwhile is cut as well.
     fn read(&mut self, piece: &mut Piece, after_silence: bool) -> Option<u32> {
-        if let Ok(chunk) = self.samples.read_chunk(self.samples.slots()) {
-            let (head, tail) = chunk.as_slices();
-            let ready = &mut self.ready;
-            self.resampler.process(head, |samples| ready.extend(samples));
-            self.resampler.process(tail, |samples| ready.extend(samples));
-            chunk.commit_all();
-        }
-        if self.ready.len() < PIECE {
+        if !self.fill() {
             return None;
         }
         self.flows = true;
@@ -169,6 +257,18 @@ impl Ring {
             *to = from;
         }
         Some(cut)
+    }
+
+    /// Takes what has come. Whether there are 10 ms.
+    fn fill(&mut self) -> bool {
+        if let Ok(chunk) = self.samples.read_chunk(self.samples.slots()) {
+            let (head, tail) = chunk.as_slices();
+            let ready = &mut self.ready;
+            self.resampler.process(head, |samples| ready.extend(samples));
+            self.resampler.process(tail, |samples| ready.extend(samples));
+            chunk.commit_all();
+        }
+        self.ready.len() >= PIECE
     }
 
     /// Throws the oldest sound away, and fades from it into what follows.
@@ -303,8 +403,25 @@ mod tests {
     }
 
     #[test]
+    fn a_source_is_replaced_without_a_pause_and_one_that_can_not_be_used_is_refused() {
+        let mut capture = Capture::open(&AudioSource::Tone);
+        let mut piece = [0.0; PIECE];
+        capture.read(&mut piece);
+        let missing = AudioSource::File("/nonexistent.wav".into());
+        capture.switch(missing.clone());
+        capture.read(&mut piece);
+        assert!(piece.iter().any(|sample| sample.abs() > 0.2), "the one before goes on");
+        let Some(DeviceEvent::Refused(choice, problem)) = capture.poll_event() else { panic!("nothing was said") };
+        assert_eq!((choice, problem.problem), (DeviceChoice::Microphone(missing), Problem::BadFile));
+        capture.switch(AudioSource::None);
+        assert_eq!(capture.read(&mut piece).skipped, 0);
+        assert_eq!(piece, [0.0; PIECE]);
+        assert_eq!(capture.poll_event(), Some(DeviceEvent::InUse(DeviceChoice::Microphone(AudioSource::None))));
+    }
+
+    #[test]
     fn without_a_device_silence_comes_in_real_time() {
-        let mut capture = Capture::open(&AudioSource::None, |_| {});
+        let mut capture = Capture::open(&AudioSource::None);
         let (started, mut piece) = (now(), [1.0; PIECE]);
         for _ in 0..20 {
             assert_eq!(capture.read(&mut piece).skipped, 0);

@@ -1,36 +1,46 @@
 //! A sound device that is kept open: opened on a thread of its own, watched, and opened again when it goes away.
 //!
 //! The [`Keeper`]'s thread owns the stream and talks to the sound server, which may block. The audio thread never
-//! does: it gets its end of a ring when a stream is up, and makes do with silence until then.
+//! does: it gets its end of a ring when a stream is up, and makes do with silence until then. A chosen device that is
+//! unplugged is represented by the system's default one until it is back.
+
+mod find;
+mod outage;
 
 use std::{
     ops::ControlFlow,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use cpal::{
-    BufferSize, Device, ErrorKind, Host, HostId, SampleFormat, StreamConfig, SupportedStreamConfigRange,
-    traits::{DeviceTrait, HostTrait, StreamTrait},
+    BufferSize, Device, ErrorKind, Host, SampleFormat, StreamConfig,
+    traits::{HostTrait, StreamTrait},
 };
 
-use super::{Failure, SAMPLE_RATE, clock::now};
+use self::{
+    find::{config_for, find, moves_streams, same},
+    outage::Outage,
+};
+use super::{Failure, clock::now};
 use crate::{DeviceKind, DeviceProblem, Problem};
+
+pub(crate) use self::find::host;
 
 /// A device that gives no callback for so long is lost, whatever it says.
 const SILENT_FOR: Duration = Duration::from_secs(1);
 
-/// How often a device that is missing is looked for, and whether the default has become another, or the chosen one is
-/// gone.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often callbacks are counted, and the device is compared with the one that ought to be used: one question to the
+/// sound server, which would otherwise let us listen to the wrong device for so long.
+const WATCH_EVERY: Duration = Duration::from_millis(100);
 
-/// How often callbacks are counted.
-const WATCH_EVERY: Duration = Duration::from_millis(250);
+/// Who is lost sooner after opening was hardly there.
+const LASTED: Duration = Duration::from_secs(2);
 
 /// How long opening a stream may take.
 const OPEN_WITHIN: Duration = Duration::from_secs(2);
@@ -47,7 +57,7 @@ pub(crate) enum Direction {
 }
 
 impl Direction {
-    fn kind(self) -> DeviceKind {
+    pub(crate) fn kind(self) -> DeviceKind {
         match self {
             Self::Input => DeviceKind::Microphone,
             Self::Output => DeviceKind::Speaker,
@@ -75,6 +85,16 @@ impl Pulse {
     pub(crate) fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// Which device is to be kept open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// An id, or `None` for whatever the system's default is.
+    pub(crate) id: Option<String>,
+    /// The default may stand in for it from the first moment on. Otherwise only once it was there: who chooses a device
+    /// wants to know that it can't be used.
+    pub(crate) may_be_missing: bool,
 }
 
 /// How a device is to be opened, and who is told what becomes of it.
@@ -115,9 +135,9 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Starts the thread. `wanted` is an id, or `None` for whatever the system's default is; `open` builds the stream
-    /// and hands the ring to the audio thread. Problems are told once, until the device has worked again.
-    pub(crate) fn spawn<O, P>(direction: Direction, wanted: Option<String>, open: O, on_problem: P) -> Self
+    /// Starts the thread. `open` builds the stream and hands the ring to the audio thread. Problems are told once, until
+    /// the device has worked again.
+    pub(crate) fn spawn<O, P>(direction: Direction, wanted: Wanted, open: O, on_problem: P) -> Self
     where
         O: FnMut(&Opening<'_>) -> Result<cpal::Stream, cpal::Error> + Send + 'static,
         P: Fn(DeviceProblem) + Send + 'static,
@@ -134,17 +154,29 @@ impl Keeper {
             .name(name.to_owned())
             .spawn(move || {
                 let _alive: SyncSender<()> = alive;
-                Keeping { direction, wanted, open, on_problem, notices: to_self, inbox, generation: 0 }.run();
+                let notices = to_self;
+                Keeping { direction, wanted, open, on_problem, notices, inbox, generation: 0, told: None }.run();
             })
             .map_err(|error| tracing::error!(%error, name, "no thread for a sound device"))
             .ok();
         Self { notices, done, thread }
     }
+
+    /// Asks the thread to close the device, and does not wait for that.
+    pub(crate) fn stop(&self) {
+        // Full: a stop is among what waits, or the thread is about to read.
+        let _ = self.notices.try_send(Notice::Stop);
+    }
+
+    /// Whether the device is closed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.done.try_recv() == Err(TryRecvError::Disconnected)
+    }
 }
 
 impl Drop for Keeper {
     fn drop(&mut self) {
-        let _ = self.notices.try_send(Notice::Stop);
+        self.stop();
         let Some(thread) = self.thread.take() else { return };
         match self.done.recv_timeout(2 * CLOSE_WITHIN) {
             // A panic there was already logged by the panic hook, and the device is gone either way.
@@ -158,12 +190,22 @@ impl Drop for Keeper {
 
 struct Keeping<O, P> {
     direction: Direction,
-    wanted: Option<String>,
+    wanted: Wanted,
     open: O,
     on_problem: P,
     notices: SyncSender<Notice>,
     inbox: Receiver<Notice>,
     generation: u32,
+    /// What was said last of a device that has not worked since.
+    told: Option<Problem>,
+}
+
+/// Why a stream is of no more use.
+enum Verdict {
+    /// There is another device that ought to be used.
+    Other,
+    /// It is gone, in the system's words.
+    Lost(String),
 }
 
 /// A stream that is up.
@@ -172,6 +214,14 @@ struct Held {
     host: Host,
     device: Device,
     pulse: Pulse,
+    /// The default one, in the place of the one that is wanted.
+    stands_in: bool,
+}
+
+impl Held {
+    fn works(&self) -> bool {
+        self.pulse.0.load(Ordering::Relaxed) > 0
+    }
 }
 
 impl<O, P> Keeping<O, P>
@@ -180,44 +230,78 @@ where
     P: Fn(DeviceProblem),
 {
     fn run(mut self) {
-        let mut told = false;
+        let mut outage: Option<Outage> = None;
         loop {
-            let wait = match self.open_device() {
+            let others = self.wanted.may_be_missing && outage.as_ref().is_none_or(|outage| outage.others_may(now()));
+            match self.open_device(others) {
                 Ok(held) => {
+                    self.wanted.may_be_missing = true;
+                    if held.stands_in {
+                        let failure = Failure::new(Problem::Replaced, format!("{} is used", held.device));
+                        self.tell(failure);
+                    }
+                    let opened = now();
                     let verdict = self.watch(&held);
-                    // One that opens and then gives nothing has not worked: it would be told of every second.
-                    told &= held.pulse.0.load(Ordering::Relaxed) == 0;
+                    if held.works() && !held.stands_in {
+                        self.told = None;
+                    }
+                    let lasted = held.works() && now().saturating_duration_since(opened) >= LASTED;
+                    let works = held.works();
                     dispose(held);
                     match verdict {
                         ControlFlow::Break(()) => return,
-                        ControlFlow::Continue(None) => Duration::ZERO,
-                        ControlFlow::Continue(Some(detail)) => {
-                            self.tell(Failure::new(Problem::Lost, detail), &mut told);
-                            // What takes its place may need a moment to become the default.
-                            WATCH_EVERY
+                        ControlFlow::Continue(Verdict::Other) => {
+                            outage = Some(Outage::new(now(), "it is gone".to_owned()))
+                        }
+                        ControlFlow::Continue(Verdict::Lost(detail)) => {
+                            if !works {
+                                self.tell(Failure::new(Problem::Lost, detail.clone()));
+                            }
+                            outage = outage.filter(|_| !lasted).or_else(|| Some(Outage::new(now(), detail)));
                         }
                     }
                 }
                 Err(failure) => {
-                    self.tell(failure, &mut told);
-                    LOOK_EVERY
+                    let (now, detail) = (now(), failure.detail.clone());
+                    match &outage {
+                        None => self.tell(failure),
+                        Some(outage) if outage.counts(now) => {
+                            let failure = Failure::new(Problem::Lost, outage.detail());
+                            self.tell(failure);
+                        }
+                        Some(_) => {}
+                    }
+                    outage.get_or_insert_with(|| Outage::from_the_start(now, detail));
                 }
-            };
+            }
+            let wait = outage.as_ref().map_or(Duration::ZERO, |outage| outage.wait(now()));
             if self.wait(wait).is_break() {
                 return;
             }
         }
     }
 
-    fn tell(&self, failure: Failure, told: &mut bool) {
-        if !std::mem::replace(told, true) {
+    /// Says it, unless it is no news.
+    fn tell(&mut self, failure: Failure) {
+        let gone = |problem| matches!(problem, Problem::Lost | Problem::Missing);
+        let known = self.told.is_some_and(|told| told == failure.problem || gone(told) && gone(failure.problem));
+        self.told = Some(failure.problem);
+        if !known {
             (self.on_problem)(failure.of(self.direction.kind()));
         }
     }
 
-    fn open_device(&mut self) -> Result<Held, Failure> {
+    fn open_device(&mut self, others: bool) -> Result<Held, Failure> {
         let host = host()?;
-        let device = find(&host, self.direction, self.wanted.as_deref())?;
+        let wanted = self.wanted.id.as_deref();
+        let (device, stands_in) = match find(&host, self.direction, wanted) {
+            Ok(device) => (device, false),
+            Err(failure) if wanted.is_none() || !others => return Err(failure),
+            Err(failure) => match find(&host, self.direction, None) {
+                Ok(device) => (device, true),
+                Err(_) => return Err(failure),
+            },
+        };
         let pulse = Pulse(Arc::default());
         self.generation += 1;
         let (config, format) = config_for(&device, self.direction)?;
@@ -236,10 +320,11 @@ where
             };
             match (self.open)(&opening) {
                 Ok(stream) => {
-                    let held = Held { stream, host, device, pulse };
+                    let held = Held { stream, host, device, pulse, stands_in };
                     return match held.stream.play() {
                         Ok(()) => {
-                            tracing::info!(device = %held.device, kind = ?self.direction.kind(), ?config, "opened");
+                            let kind = self.direction.kind();
+                            tracing::info!(device = %held.device, ?kind, stands_in, ?config, "opened");
                             Ok(held)
                         }
                         Err(error) => {
@@ -257,11 +342,9 @@ where
         Err(refused.map_or_else(|| Failure::new(Problem::Failed, "no usable configuration"), Into::into))
     }
 
-    /// Returns when the stream is of no more use: broken off by a stop, or with the reason, `None` when the system's
-    /// default has become another device.
-    fn watch(&mut self, held: &Held) -> ControlFlow<(), Option<String>> {
-        let moves = moves_streams(&held.host);
-        let mut look_at = now() + LOOK_EVERY;
+    /// Returns when the stream is of no more use, or broken off by a stop.
+    fn watch(&mut self, held: &Held) -> ControlFlow<(), Verdict> {
+        let looks = held.stands_in || moves_streams(&held.host);
         let mut beats = 0;
         // The first callback may take longer: sound servers wake their hardware for it.
         let mut beaten_at = now() + SILENT_FOR;
@@ -269,7 +352,7 @@ where
             match self.inbox.recv_timeout(WATCH_EVERY) {
                 Ok(Notice::Stop) | Err(RecvTimeoutError::Disconnected) => return ControlFlow::Break(()),
                 Ok(Notice::Failed { generation, detail }) if generation == self.generation => {
-                    return ControlFlow::Continue(Some(detail));
+                    return ControlFlow::Continue(Verdict::Lost(detail));
                 }
                 Ok(Notice::Failed { .. }) | Err(RecvTimeoutError::Timeout) => {}
             }
@@ -277,25 +360,29 @@ where
             if std::mem::replace(&mut beats, counted) != counted {
                 beaten_at = now;
             } else if now.saturating_duration_since(beaten_at) >= SILENT_FOR {
-                return ControlFlow::Continue(Some("it gave no sign of life for a second".to_owned()));
+                return ControlFlow::Continue(Verdict::Lost("it gave no sign of life for a second".to_owned()));
             }
-            if moves && now >= look_at {
-                look_at = now + LOOK_EVERY;
-                match self.wanted.as_deref() {
-                    None => {
-                        let default = self.direction.default_device(&held.host);
-                        if default.as_ref().is_some_and(|default| !same(default, &held.device)) {
-                            return ControlFlow::Continue(None);
-                        }
-                    }
-                    Some(_) => {
-                        if let Err(failure) = find(&held.host, self.direction, self.wanted.as_deref()) {
-                            return ControlFlow::Continue(Some(failure.detail));
-                        }
-                    }
-                }
+            if looks && let Some(verdict) = self.look(held) {
+                return ControlFlow::Continue(verdict);
             }
         }
+    }
+
+    /// Compares the device with the one that ought to be used.
+    fn look(&self, held: &Held) -> Option<Verdict> {
+        let wanted = self.wanted.id.as_deref();
+        let found = match (wanted, held.stands_in) {
+            (None, _) => self.direction.default_device(&held.host),
+            (Some(_), false) => match find(&held.host, self.direction, wanted) {
+                Ok(device) => Some(device),
+                Err(failure) => return Some(Verdict::Lost(failure.detail)),
+            },
+            (Some(_), true) => {
+                let found = find(&held.host, self.direction, wanted);
+                found.ok().or_else(|| self.direction.default_device(&held.host))
+            }
+        };
+        found.filter(|device| !same(device, &held.device)).map(|_| Verdict::Other)
     }
 
     /// Waits, or breaks at a stop.
@@ -320,100 +407,6 @@ fn dispose(held: Held) {
     });
     if closing.is_ok() && closed.recv_timeout(CLOSE_WITHIN) == Err(RecvTimeoutError::Timeout) {
         tracing::warn!("a sound device does not close");
-    }
-}
-
-/// The sound system of this machine. Never the one of a machine without sound: the ALSA library would write pages of
-/// complaints to stderr.
-pub(crate) fn host() -> Result<Host, Failure> {
-    #[cfg(target_os = "linux")]
-    {
-        if cpal::available_hosts().contains(&HostId::PulseAudio)
-            && let Ok(host) = cpal::host_from_id(HostId::PulseAudio)
-        {
-            return Ok(host);
-        }
-        let cards = std::fs::read_to_string("/proc/asound/cards").unwrap_or_default();
-        if !cards.lines().any(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit())) {
-            return Err(Failure::new(Problem::Missing, "no sound server runs, and there is no sound card"));
-        }
-        cpal::host_from_id(HostId::Alsa).map_err(Failure::from)
-    }
-    #[cfg(not(target_os = "linux"))]
-    Ok(cpal::default_host())
-}
-
-/// Whether this system moves a stream to another device without a word, when the default changes or the chosen device
-/// is unplugged: to what the loudspeaker plays, of all things, when no other microphone is left.
-fn moves_streams(host: &Host) -> bool {
-    #[cfg(target_os = "linux")]
-    return host.id() == HostId::PulseAudio;
-    #[cfg(not(target_os = "linux"))]
-    return {
-        let _ = host;
-        false
-    };
-}
-
-fn find(host: &Host, direction: Direction, wanted: Option<&str>) -> Result<Device, Failure> {
-    let missing = |words: &str| Failure::new(Problem::Missing, words);
-    match wanted {
-        None => {
-            let device = direction.default_device(host).ok_or_else(|| missing("there is no default device"))?;
-            if direction == Direction::Input && hears_the_speaker(host, &device) {
-                return Err(missing("the only input is what the loudspeaker plays"));
-            }
-            Ok(device)
-        }
-        Some(id) => {
-            let parsed = id.parse().map_err(|error: cpal::Error| missing(&error.to_string()))?;
-            host.device_by_id(&parsed).ok_or_else(|| missing(&format!("there is no device {id}")))
-        }
-    }
-}
-
-/// With no microphone, PulseAudio's default input is the default loudspeaker's monitor: the far end would hear itself.
-fn hears_the_speaker(host: &Host, microphone: &Device) -> bool {
-    let name = |device: &Device| device.id().map(|id| id.id().to_owned()).unwrap_or_default();
-    host.default_output_device().is_some_and(|speaker| name(microphone) == format!("{}.monitor", name(&speaker)))
-}
-
-fn same(a: &Device, b: &Device) -> bool {
-    matches!((a.id(), b.id()), (Ok(a), Ok(b)) if a == b)
-}
-
-/// 48 kHz where the device can, its own rate otherwise; floats where it can.
-fn config_for(device: &Device, direction: Direction) -> Result<(StreamConfig, SampleFormat), Failure> {
-    let (default, ranges): (_, Vec<SupportedStreamConfigRange>) = match direction {
-        Direction::Input => (device.default_input_config()?, device.supported_input_configs()?.collect()),
-        Direction::Output => (device.default_output_config()?, device.supported_output_configs()?.collect()),
-    };
-    let fits = |range: &&SupportedStreamConfigRange| {
-        range.channels() == default.channels()
-            && (range.min_sample_rate()..=range.max_sample_rate()).contains(&SAMPLE_RATE)
-    };
-    let with = |format| ranges.iter().filter(fits).find(|range| range.sample_format() == format);
-    let (rate, format) = if with(SampleFormat::F32).is_some() {
-        (SAMPLE_RATE, SampleFormat::F32)
-    } else if with(default.sample_format()).is_some() {
-        (SAMPLE_RATE, default.sample_format())
-    } else {
-        (default.sample_rate(), default.sample_format())
-    };
-    let config = StreamConfig { channels: default.channels(), sample_rate: rate, buffer_size: BufferSize::Default };
-    Ok((config, format))
-}
-
-impl From<cpal::Error> for Failure {
-    fn from(error: cpal::Error) -> Self {
-        let problem = match error.kind() {
-            ErrorKind::DeviceBusy => Problem::Busy,
-            ErrorKind::PermissionDenied => Problem::Denied,
-            ErrorKind::DeviceNotAvailable | ErrorKind::HostUnavailable => Problem::Missing,
-            ErrorKind::StreamInvalidated => Problem::Lost,
-            _ => Problem::Failed,
-        };
-        Self::new(problem, error.to_string())
     }
 }
 

@@ -1,6 +1,9 @@
 //! What there is to choose from.
 
-use cpal::traits::{DeviceTrait, HostTrait};
+use cpal::{
+    Host,
+    traits::{DeviceTrait, HostTrait},
+};
 
 use super::device::{Direction, host};
 use crate::Device;
@@ -16,10 +19,33 @@ pub fn speakers() -> Vec<Device> {
 }
 
 fn list(direction: Direction) -> Vec<Device> {
-    let Ok(host) = host() else { return Vec::new() };
-    let default = direction.default_device(&host).and_then(|device| device.id().ok());
-    let Ok(devices) = host.devices() else { return Vec::new() };
-    let mut found: Vec<_> = devices
+    host().ok().and_then(|host| list_of(&host, direction)).unwrap_or_default()
+}
+
+/// Lists again and again, over one connection to the sound system.
+#[derive(Default)]
+pub(crate) struct SoundLister {
+    host: Option<Host>,
+}
+
+impl SoundLister {
+    /// Microphones and loudspeakers; `None` when the sound system does not answer.
+    pub(crate) fn list(&mut self) -> Option<(Vec<Device>, Vec<Device>)> {
+        let host = match self.host.take() {
+            Some(host) => host,
+            None => host().ok()?,
+        };
+        let listed = (list_of(&host, Direction::Input)?, list_of(&host, Direction::Output)?);
+        self.host = Some(host);
+        Some(listed)
+    }
+}
+
+fn list_of(host: &Host, direction: Direction) -> Option<Vec<Device>> {
+    let default = direction.default_device(host).and_then(|device| device.id().ok());
+    let mut found: Vec<_> = host
+        .devices()
+        .ok()?
         .filter(|device| match direction {
             Direction::Input => device.supports_input(),
             Direction::Output => device.supports_output(),
@@ -30,5 +56,5 @@ fn list(direction: Direction) -> Vec<Device> {
         .collect();
     // `false` sorts first: the default device.
     found.sort_by_key(|(id, _)| Some(id) != default.as_ref());
-    found.into_iter().map(|(id, name)| Device { id: id.to_string(), name }).collect()
+    Some(found.into_iter().map(|(id, name)| Device { id: id.to_string(), name }).collect())
 }

@@ -1,6 +1,7 @@
 //! Where sound goes: a loudspeaker, a file, or nowhere; 10 ms at a time, at the pace of the device or the clock.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -16,55 +17,89 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::{
     Failure, Piece, SAMPLE_RATE,
     clock::{PieceClock, doze, now},
-    device::{Direction, Keeper, Opening, Pulse, for_format},
+    device::{Direction, Keeper, Opening, Pulse, Wanted, for_format},
     resample::Resampler,
+    switch::{Candidate, Closing, DeviceEvent},
     wav::WavSink,
 };
-use crate::{AudioSink, DeviceKind, DeviceProblem};
+use crate::{AudioSink, DeviceChoice, DeviceKind, DeviceProblem, Problem};
 
 /// How long a loudspeaker may pause before the clock paces in its place.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Problems of one loudspeaker that wait to be told.
+const MAX_PROBLEMS: usize = 4;
+
 /// Belongs to the thread that opened it: callbacks wake that thread.
 pub(crate) struct Playback {
     output: Output,
+    next: Option<Candidate<Box<Speaker>>>,
+    closing: Closing,
     clock: PieceClock,
+    events: VecDeque<DeviceEvent>,
 }
 
 enum Output {
-    Device { rings: Receiver<Ring>, ring: Option<Ring>, _keeper: Keeper },
-    File { wav: Box<WavSink>, on_problem: Box<dyn Fn(DeviceProblem)> },
+    Device(Box<Speaker>),
+    File(Box<WavSink>),
     Nowhere,
+}
+
+/// A loudspeaker that is open, or on its way.
+struct Speaker {
+    rings: Receiver<Ring>,
+    problems: Receiver<DeviceProblem>,
+    ring: Option<Ring>,
+    keeper: Keeper,
 }
 
 impl Playback {
     /// Opens a sink for the calling thread, at once: a device comes when it comes.
-    pub(crate) fn open(sink: &AudioSink, on_problem: impl Fn(DeviceProblem) + Send + 'static) -> Self {
-        let output = match sink {
-            AudioSink::Default => Output::device(None, on_problem),
-            AudioSink::Device(id) => Output::device(Some(id.clone()), on_problem),
-            AudioSink::None => Output::Nowhere,
-            AudioSink::File(path) => match WavSink::create(path) {
-                Ok(wav) => Output::File { wav: Box::new(wav), on_problem: Box::new(on_problem) },
-                Err(failure) => {
-                    on_problem(failure.of(DeviceKind::Speaker));
-                    Output::Nowhere
-                }
-            },
+    pub(crate) fn open(sink: &AudioSink) -> Self {
+        let mut events = VecDeque::new();
+        let output = Output::open(sink, true).unwrap_or_else(|problem| {
+            events.push_back(DeviceEvent::Problem(problem));
+            Output::Nowhere
+        });
+        let (closing, clock) = (Closing::default(), PieceClock::new(now()));
+        Self { output, next: None, closing, clock, events }
+    }
+
+    /// What became of devices since the last time. To be asked after each piece.
+    pub(crate) fn poll_event(&mut self) -> Option<DeviceEvent> {
+        self.events.pop_front()
+    }
+
+    /// Uses another sink from now on; a device, as soon as it takes sound. What becomes of it is told.
+    pub(crate) fn switch(&mut self, sink: AudioSink) {
+        if let Some(Candidate { device, .. }) = self.next.take() {
+            self.closing.close(device.keeper);
+        }
+        let opened = if self.closing.is_stuck() {
+            let detail = "the sound system does not close devices any more";
+            Err(Failure::new(Problem::Failed, detail).of(DeviceKind::Speaker))
+        } else {
+            Output::open(&sink, false)
         };
-        Self { output, clock: PieceClock::new(now()) }
+        let choice = DeviceChoice::Speaker(sink);
+        match opened {
+            Ok(Output::Device(device)) => self.next = Some(Candidate::new(choice, device, now())),
+            Ok(output) => self.replace(output, choice),
+            Err(problem) => self.events.push_back(DeviceEvent::Refused(choice, problem)),
+        }
     }
 
     /// Waits until 10 ms are wanted.
     pub(crate) fn wait(&mut self) {
+        self.look_at_next();
         loop {
             let now = now();
             let mut patience = Duration::ZERO;
-            if let Output::Device { rings, ring, .. } = &mut self.output {
-                if let Ok(opened) = rings.try_recv() {
-                    *ring = Some(opened);
+            if let Output::Device(speaker) = &mut self.output {
+                if let Ok(problem) = speaker.problems.try_recv() {
+                    self.events.push_back(DeviceEvent::Problem(problem));
                 }
-                if let Some(ring) = ring {
+                if let Some(ring) = speaker.ring() {
                     if ring.is_hungry() {
                         self.clock.follow(now);
                         return;
@@ -84,24 +119,82 @@ impl Playback {
     /// Plays 10 ms; what does not fit is dropped.
     pub(crate) fn write(&mut self, piece: &Piece) {
         match &mut self.output {
-            Output::Device { ring: Some(ring), .. } => ring.write(piece),
-            Output::Device { ring: None, .. } | Output::Nowhere => {}
-            Output::File { wav, on_problem } => {
+            Output::Device(speaker) => {
+                if let Some(ring) = &mut speaker.ring {
+                    ring.write(piece);
+                }
+            }
+            Output::Nowhere => {}
+            Output::File(wav) => {
                 if let Err(failure) = wav.write(piece) {
-                    on_problem(failure.of(DeviceKind::Speaker));
                     self.output = Output::Nowhere;
+                    self.events.push_back(DeviceEvent::Problem(failure.of(DeviceKind::Speaker)));
                 }
             }
         }
     }
+
+    /// Takes a chosen loudspeaker into use when it asks for sound, or tells that it can't be used.
+    fn look_at_next(&mut self) {
+        let Some(next) = &mut self.next else { return };
+        let problem = next.device.problems.try_recv().ok();
+        let asks = next.device.ring().is_some_and(|ring| ring.demand.requests.load(Ordering::Relaxed) > 0);
+        let refused = next.refused(problem, now());
+        if !asks && refused.is_none() {
+            return;
+        }
+        let Some(Candidate { choice, device, .. }) = self.next.take() else { return };
+        match refused {
+            None => self.replace(Output::Device(device), choice),
+            Some(problem) => {
+                self.closing.close(device.keeper);
+                self.events.push_back(DeviceEvent::Refused(choice, problem));
+            }
+        }
+    }
+
+    fn replace(&mut self, output: Output, choice: DeviceChoice) {
+        if let Output::Device(old) = std::mem::replace(&mut self.output, output) {
+            self.closing.close(old.keeper);
+        }
+        self.events.push_back(DeviceEvent::InUse(choice));
+    }
 }
 
 impl Output {
-    fn device(wanted: Option<String>, on_problem: impl Fn(DeviceProblem) + Send + 'static) -> Self {
+    /// `may_be_missing`: another device may stand in for one that is not there.
+    fn open(sink: &AudioSink, may_be_missing: bool) -> Result<Self, DeviceProblem> {
+        let device = |id| Self::Device(Speaker::open(Wanted { id, may_be_missing }));
+        Ok(match sink {
+            AudioSink::Default => device(None),
+            AudioSink::Device(id) => device(Some(id.clone())),
+            AudioSink::None => Self::Nowhere,
+            AudioSink::File(path) => {
+                let wav = WavSink::create(path).map_err(|failure| failure.of(DeviceKind::Speaker))?;
+                Self::File(Box::new(wav))
+            }
+        })
+    }
+}
+
+impl Speaker {
+    fn open(wanted: Wanted) -> Box<Self> {
         let (handover, rings) = sync_channel(1);
+        let (tell, problems) = sync_channel(MAX_PROBLEMS);
         let writer = thread::current();
         let open = move |opening: &Opening<'_>| for_format!(opening.format, build(opening, &handover, &writer));
-        Self::Device { rings, ring: None, _keeper: Keeper::spawn(Direction::Output, wanted, open, on_problem) }
+        // Full: the audio thread has enough to tell already.
+        let on_problem = move |problem| drop(tell.try_send(problem));
+        let keeper = Keeper::spawn(Direction::Output, wanted, open, on_problem);
+        Box::new(Self { rings, problems, ring: None, keeper })
+    }
+
+    /// The newest stream.
+    fn ring(&mut self) -> Option<&mut Ring> {
+        if let Ok(opened) = self.rings.try_recv() {
+            self.ring = Some(opened);
+        }
+        self.ring.as_mut()
     }
 }
 
@@ -110,6 +203,8 @@ impl Output {
 struct Demand {
     /// Frames of the last request.
     frames: AtomicU32,
+    /// Requests so far.
+    requests: AtomicU32,
     /// Requests that found too little.
     underruns: AtomicU32,
 }
@@ -192,6 +287,7 @@ impl Tap {
         }
         self.started |= given > 0;
         self.demand.frames.store(wanted as u32, Ordering::Relaxed);
+        self.demand.requests.fetch_add(1, Ordering::Relaxed);
         self.writer.unpark();
     }
 }

@@ -103,8 +103,7 @@ fn run(sink: &AudioSink, inbox: &Receiver<Order>) {
 
 /// Plays `tone` and whatever follows it, until it was quiet for [`LINGER`]; `None` when the owner is gone.
 fn play(sink: &AudioSink, inbox: &Receiver<Order>, tone: Tone) -> Option<()> {
-    // A problem with the loudspeaker is told by the call; a tone that can't be heard is no news.
-    let mut playback = Playback::open(sink, |problem| tracing::debug!(?problem, "tones"));
+    let mut playback = Playback::open(sink);
     let mut voice = Synthesizer::new();
     voice.start(tone);
     let linger = (LINGER.as_millis() / 10) as u32;
@@ -122,6 +121,10 @@ fn play(sink: &AudioSink, inbox: &Receiver<Order>, tone: Tone) -> Option<()> {
         quiet = if voice.add_to(&mut piece) { 0 } else { quiet + 1 };
         mixer::soft_clip(&mut piece);
         playback.write(&piece);
+        while let Some(event) = playback.poll_event() {
+            // A problem with the loudspeaker is told by the call; a tone that can't be heard is no news.
+            tracing::debug!(?event, "tones");
+        }
     }
     Some(())
 }

@@ -7,6 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc::{self, Receiver, Sender, SyncSender, TryRecvError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use nokhwa::{
@@ -20,6 +21,16 @@ use crate::{DeviceProblem, Problem, clock, frame::FramePool};
 /// Damaged frames in a row that are left out before the camera counts as unusable.
 const MAX_DAMAGED: u32 = 30;
 
+/// How often a camera that is missing is looked for while another stands in for it.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// A camera that was found and opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Opened {
+    pub(super) id: String,
+    pub(super) stands_in: bool,
+}
+
 /// A device in its thread, which tells what happens by [`Message`]s with this device's number.
 pub(super) struct DeviceThread {
     /// Dropped to stop; nothing is ever sent.
@@ -32,18 +43,41 @@ pub(super) struct StoppingDevice {
     thread: JoinHandle<()>,
 }
 
+/// Which camera to open.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Wanted {
+    /// `None`: the first one.
+    pub(super) id: Option<String>,
+    /// Another one may take its place until it is there.
+    pub(super) or_another: bool,
+    /// Not if it is this one, which is open already; `Some(None)`: the first one.
+    pub(super) but_not: Option<Option<String>>,
+}
+
+/// Why a device ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It was told to.
+    Stopped,
+    /// It stood in for another, which is there now.
+    WantedIsBack,
+    /// It is the one that is open already.
+    IsOpen,
+    Failed(DeviceProblem),
+}
+
 impl DeviceThread {
-    pub(super) fn spawn(id: Option<String>, number: u64, messages: SyncSender<Message>) -> io::Result<Self> {
+    pub(super) fn spawn(wanted: Wanted, number: u64, messages: SyncSender<Message>) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         let thread = thread::Builder::new().name("camera-device".to_owned()).spawn(move || {
-            let streamed = catch_unwind(AssertUnwindSafe(|| stream(id.as_deref(), number, &messages, &stopped)));
-            let problem = match streamed {
-                Ok(Ok(())) => None,
-                Ok(Err(problem)) => Some(problem),
-                Err(_) => Some(camera_problem(Problem::Failed, "the camera library panicked".to_owned())),
+            let streamed = catch_unwind(AssertUnwindSafe(|| stream(&wanted, number, &messages, &stopped)));
+            let end = match streamed {
+                Ok(Ok(end)) => end,
+                Ok(Err(problem)) => End::Failed(problem),
+                Err(_) => End::Failed(camera_problem(Problem::Failed, "the camera library panicked".to_owned())),
             };
             // Nobody listens any more if the device was abandoned.
-            let _ = messages.send(Message::Ended(number, problem));
+            let _ = messages.send(Message::Ended(number, end));
         })?;
         Ok(Self { stop, stopping: StoppingDevice { thread } })
     }
@@ -83,13 +117,25 @@ impl StoppingDevice {
 
 /// Opens the device and sends frames until it fails or is stopped; released on return.
 fn stream(
-    id: Option<&str>,
+    wanted: &Wanted,
     number: u64,
     messages: &SyncSender<Message>,
     stopped: &Receiver<Infallible>,
-) -> Result<(), DeviceProblem> {
+) -> Result<End, DeviceProblem> {
     let is_stopped = || matches!(stopped.try_recv(), Err(TryRecvError::Disconnected));
-    let mut camera = open(id)?;
+    let id = wanted.id.as_deref();
+    let missing =
+        || camera_problem(Problem::Missing, format!("no camera {}", id.unwrap_or_default()).trim_end().into());
+    let found = listing::choose(id, wanted.or_another).ok_or_else(missing)?;
+    if let Some(open) = &wanted.but_not
+        && listing::choose(open.as_deref(), false).is_some_and(|open| open.index == found.index)
+    {
+        return Ok(End::IsOpen);
+    }
+    let mut camera = open(found.index)?;
+    // Nobody listens any more if the device was abandoned.
+    let _ = messages.send(Message::Opened(number, Opened { id: found.id, stands_in: found.stands_in }));
+    let mut look_at = clock::now() + LOOK_EVERY;
     let format = camera.camera_format();
     let size = (format.width(), format.height());
     tracing::info!(camera = camera.info().human_name(), %format, "camera opened");
@@ -100,6 +146,12 @@ fn stream(
         let now = clock::now();
         if is_stopped() {
             break;
+        }
+        if found.stands_in && now >= look_at {
+            look_at = now + LOOK_EVERY;
+            if listing::choose(id, false).is_some() {
+                return Ok(End::WantedIsBack);
+            }
         }
         let captured = clock::media_time(now);
         let frame =
@@ -118,14 +170,11 @@ fn stream(
             Err(error) => return Err(camera_problem(Problem::Failed, error.to_string())),
         }
     }
-    Ok(())
+    Ok(End::Stopped)
 }
 
 /// Opens the camera with the best of its formats that works.
-fn open(id: Option<&str>) -> Result<Camera, DeviceProblem> {
-    let missing =
-        || camera_problem(Problem::Missing, format!("no camera {}", id.unwrap_or_default()).trim_end().into());
-    let index = listing::find(id).ok_or_else(missing)?;
+fn open(index: CameraIndex) -> Result<Camera, DeviceProblem> {
     let mut camera = open_with_format(index).map_err(|error| classify(error.to_string()))?;
     camera.open_stream().map_err(|error| classify(error.to_string()))?;
     Ok(camera)
@@ -172,7 +221,7 @@ fn lost(error: &NokhwaError) -> DeviceProblem {
     let problem = classify(error.to_string());
     match problem.problem {
         Problem::Busy | Problem::Denied => problem,
-        Problem::Missing | Problem::Lost | Problem::BadFile | Problem::Failed => {
+        Problem::Missing | Problem::Lost | Problem::Replaced | Problem::BadFile | Problem::Failed => {
             camera_problem(Problem::Lost, problem.detail)
         }
     }

@@ -9,6 +9,20 @@ pub fn cameras() -> Vec<Device> {
     list().into_iter().map(|camera| camera.device).collect()
 }
 
+/// Something cheap that changes when cameras come and go; `None` where there is nothing cheaper than the list.
+#[cfg(target_os = "linux")]
+pub(crate) fn camera_nodes() -> Option<Vec<usize>> {
+    let nodes = std::fs::read_dir("/dev").into_iter().flatten().flatten();
+    let mut numbers: Vec<usize> = nodes.filter_map(|node| video_number(&node.file_name().to_string_lossy())).collect();
+    numbers.sort_unstable();
+    Some(numbers)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) const fn camera_nodes() -> Option<Vec<usize>> {
+    None
+}
+
 /// A camera and how the library names it.
 pub(super) struct Listed {
     pub(super) device: Device,
@@ -25,12 +39,9 @@ pub(super) fn list() -> Vec<Listed> {
 
     use v4l::capability::Flags;
 
-    let nodes = std::fs::read_dir("/dev").into_iter().flatten().flatten();
-    let mut numbers: Vec<usize> = nodes.filter_map(|node| video_number(&node.file_name().to_string_lossy())).collect();
-    numbers.sort_unstable();
     let mut on_bus = HashMap::<String, usize>::new();
     let mut cameras = Vec::new();
-    for number in numbers {
+    for number in camera_nodes().unwrap_or_default() {
         let path = format!("/dev/video{number}");
         let (bus, name) = match v4l::Device::with_path(&path).and_then(|node| node.query_caps()) {
             Ok(caps) if !caps.capabilities.contains(Flags::VIDEO_CAPTURE | Flags::STREAMING) => continue,
@@ -62,17 +73,64 @@ pub(super) fn list() -> Vec<Listed> {
         .collect()
 }
 
-/// The library's name of the camera with this id, which may be a device node too, or of the first camera.
-pub(super) fn find(id: Option<&str>) -> Option<CameraIndex> {
-    let Some(id) = id else { return list().into_iter().next().map(|camera| camera.index) };
-    if let Some(number) = id.strip_prefix("/dev/").and_then(video_number) {
-        let there = std::path::Path::new(id).exists();
-        return there.then_some(CameraIndex::Index(number as u32));
+/// A camera to open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) index: CameraIndex,
+    pub(super) id: String,
+    /// Another one, in the place of the one that is wanted.
+    pub(super) stands_in: bool,
+}
+
+/// Which camera to open: the wanted one, or the first one where none is wanted; or another one in the place of the wanted
+/// one, if that may be.
+pub(super) fn choose(wanted: Option<&str>, another: bool) -> Option<Found> {
+    if let Some(id) = wanted
+        && let Some(number) = id.strip_prefix("/dev/").and_then(video_number)
+        && std::path::Path::new(id).exists()
+    {
+        return Some(Found { index: CameraIndex::Index(number as u32), id: id.to_owned(), stands_in: false });
     }
-    list().into_iter().find(|camera| camera.device.id == id).map(|camera| camera.index)
+    choose_from(list(), wanted, another)
+}
+
+fn choose_from(cameras: Vec<Listed>, wanted: Option<&str>, another: bool) -> Option<Found> {
+    let found = |camera: Listed, stands_in| Found { index: camera.index, id: camera.device.id, stands_in };
+    let is_wanted = |camera: &Listed| wanted.is_none_or(|id| camera.device.id == id);
+    match cameras.iter().position(is_wanted) {
+        Some(position) => cameras.into_iter().nth(position).map(|camera| found(camera, false)),
+        None if another => cameras.into_iter().next().map(|camera| found(camera, true)),
+        None => None,
+    }
 }
 
 /// The number of a node named `videoN`.
 fn video_number(name: &str) -> Option<usize> {
     name.strip_prefix("video")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cameras() -> Vec<Listed> {
+        let camera = |index, id: &str| Listed {
+            device: Device { id: id.to_owned(), name: id.to_uppercase() },
+            index: CameraIndex::Index(index),
+        };
+        vec![camera(0, "built-in"), camera(2, "usb")]
+    }
+
+    fn chosen(cameras: Vec<Listed>, wanted: Option<&str>, another: bool) -> Option<(String, bool)> {
+        choose_from(cameras, wanted, another).map(|found| (found.id, found.stands_in))
+    }
+
+    #[test]
+    fn the_wanted_camera_is_opened_or_the_first_in_its_place_if_that_may_be() {
+        assert_eq!(chosen(cameras(), Some("usb"), true), Some(("usb".to_owned(), false)));
+        assert_eq!(chosen(cameras(), Some("gone"), true), Some(("built-in".to_owned(), true)));
+        assert_eq!(chosen(cameras(), Some("gone"), false), None);
+        assert_eq!(chosen(cameras(), None, false), Some(("built-in".to_owned(), false)));
+        assert_eq!(chosen(Vec::new(), Some("usb"), true), None);
+    }
 }

@@ -84,6 +84,8 @@ impl Stage for Deliver {
                             sequence: incoming.sequence.wrapping_sub(block.distance),
                             timestamp: incoming.timestamp.wrapping_sub(block.offset),
                             payload: block.payload,
+                            // What the extension says is true of the packet itself.
+                            captured_unix_us: incoming.captured_unix_us.filter(|_| block.distance == 0),
                             ..incoming
                         },
                     );
@@ -135,6 +137,7 @@ fn capture_time(header: &rtp::header::Header, id: u8) -> Option<u64> {
 mod tests {
     use std::{sync::mpsc, time::Instant};
 
+    use bytes::Bytes;
     use rtc::interceptor::RTPHeaderExtension;
 
     use super::*;
@@ -144,8 +147,8 @@ mod tests {
         let (audio_out, audio) = mpsc::sync_channel(room);
         let (video_out, video) = mpsc::sync_channel(room);
         let mut stage = Deliver::new(audio_out, video_out, Arc::default());
-        stage.bind_remote(&audio_stream());
         let extension = RTPHeaderExtension { uri: ABS_CAPTURE_TIME.to_owned(), id: 5 };
+        stage.bind_remote(&StreamInfo { rtp_header_extensions: vec![extension.clone()], ..audio_stream() });
         stage.bind_remote(&StreamInfo { rtp_header_extensions: vec![extension], ..video_stream() });
         (stage, audio, video)
     }
@@ -173,6 +176,21 @@ mod tests {
             pass_in(&mut stage, packet);
             assert_eq!(video.try_recv().unwrap().captured_unix_us, Some(unix_us));
         }
+    }
+
+    #[test]
+    fn copies_bear_their_own_number_and_time_and_no_capture_time() {
+        let (mut stage, audio, _video) = stage(4);
+        let (mut packer, now) = (red::Packer::default(), Instant::now());
+        packer.pack(0, Bytes::from_static(&[1, 2]), 111, 1);
+        let payload = packer.pack(960, Bytes::from_static(&[3, 4]), 111, 1);
+        let mut packet = rtp(now, AUDIO, RED_PAYLOAD_TYPE, 8, &[]);
+        let Packet::Rtp(inner) = &mut packet.message.packet else { panic!("RTP") };
+        (inner.header.timestamp, inner.payload) = (960, payload);
+        inner.header.set_extension(5, encode_capture_time(1_795_360_000_000_000).to_vec().into()).unwrap();
+        pass_in(&mut stage, packet);
+        let came: Vec<_> = audio.try_iter().map(|p| (p.sequence, p.timestamp, p.captured_unix_us)).collect();
+        assert_eq!(came, [(8, 960, Some(1_795_360_000_000_000)), (7, 0, None)]);
     }
 
     #[test]

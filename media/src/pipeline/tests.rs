@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    Timing,
     video_recv::{VideoRecv, VideoRecvEvent},
     video_send::VideoSend,
 };
@@ -41,7 +42,8 @@ fn call(losses: Losses, video_out: VideoSink) -> Call {
     let (out, screen) = frame_slot(|| ());
     let (told, events) = mpsc::channel();
     let send = VideoSend::spawn(frames, outgoing).unwrap();
-    let recv = VideoRecv::spawn(incoming, out, video_out, None, move |event| drop(told.send(event))).unwrap();
+    let recv =
+        VideoRecv::spawn(incoming, out, video_out, Timing::default(), move |event| drop(told.send(event))).unwrap();
     let network = thread::spawn(move || {
         let mut late = VecDeque::new();
         let mut number = 0;

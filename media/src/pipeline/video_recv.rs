@@ -10,12 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::video_out::VideoOut;
+use super::{Timing, video_out::VideoOut};
 use crate::{
     DeviceKind, DeviceProblem, Frame, FrameSender, MediaTime, Problem, VideoRecvStats, VideoSink, clock,
     codec::{VideoDecoder, h264},
     frame_log::FrameLog,
-    playout::video::{Output, VideoAssembly},
+    playout::{
+        lip_sync::LipSync,
+        video::{Output, VideoAssembly},
+    },
     rtp::IncomingPacket,
     stats::PerSecond,
 };
@@ -58,7 +61,7 @@ impl VideoRecv {
         packets: Receiver<IncomingPacket>,
         out: FrameSender,
         video_out: VideoSink,
-        frame_log: Option<FrameLog>,
+        timing: Timing,
         on_event: impl Fn(VideoRecvEvent) + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::default();
@@ -67,7 +70,8 @@ impl VideoRecv {
             assembly: VideoAssembly::new(h264::starts_key_frame),
             depacketizer: h264::Depacketizer::default(),
             timeline: Timeline::default(),
-            screen: Screen::new(out, frame_log, clock::now()),
+            lip_sync: LipSync::new(timing.voice),
+            screen: Screen::new(out, timing.log, clock::now()),
             recorder: None,
             on_event,
             shared: Arc::clone(&shared),
@@ -113,6 +117,7 @@ struct Worker<E> {
     depacketizer: h264::Depacketizer,
     decoder: Box<dyn VideoDecoder>,
     timeline: Timeline,
+    lip_sync: LipSync<Frame>,
     screen: Screen,
     recorder: Option<VideoOut>,
     on_event: E,
@@ -130,7 +135,8 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
         }
         loop {
             let now = clock::now();
-            let wait = self.assembly.poll_timeout().map_or(IDLE_WAIT, |at| (at - now).min(IDLE_WAIT));
+            let next = [self.assembly.poll_timeout(), self.lip_sync.poll_timeout()].into_iter().flatten().min();
+            let wait = next.map_or(IDLE_WAIT, |at| at.saturating_duration_since(now).min(IDLE_WAIT));
             let packet = match packets.recv_timeout(wait) {
                 Ok(packet) => Some(packet),
                 Err(RecvTimeoutError::Timeout) => None,
@@ -158,6 +164,9 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
                     }
                 }
             }
+            while let Some(frame) = self.lip_sync.poll(clock::now()) {
+                self.show(frame);
+            }
             self.publish(clock::now());
         }
     }
@@ -183,7 +192,8 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
         self.assembly.recycle(packets);
         if let Some(mut frame) = decoded {
             (frame.captured, frame.captured_unix_us) = (captured, captured_unix_us);
-            self.show(frame);
+            lock(&self.shared).stats.decoded += 1;
+            self.lip_sync.push(frame, captured_unix_us, clock::now(), clock::unix_us());
         }
     }
 
@@ -194,7 +204,6 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
         {
             let mut shared = lock(&self.shared);
             let stats = &mut shared.stats;
-            stats.decoded += 1;
             stats.shown += 1;
             (stats.width, stats.height, stats.codec) = (width, height, self.decoder.name());
         }

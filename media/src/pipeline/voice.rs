@@ -15,15 +15,20 @@ mod tests;
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Receiver},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+        mpsc::Receiver,
+    },
     thread::{self, JoinHandle},
 };
 
 use tokio::sync::mpsc::Sender;
 
+use super::Timing;
 use crate::{
-    AudioRecvStats, AudioSink, AudioSource, DeviceKind, DeviceProblem, FrameLog, Problem,
-    audio::processing::Processing,
+    AudioRecvStats, AudioSink, AudioSource, DeviceChoice, DeviceKind, DeviceProblem, Problem,
+    audio::{Piece, mixer, processing::Reference, switch::DeviceEvent},
     codec::opus::OpusError,
     rate::Bitrate,
     rtp::{IncomingPacket, OutgoingPacket, PathReport},
@@ -36,6 +41,20 @@ pub enum VoiceEvent {
     FirstSound,
     /// Something about a device or file; the call goes on.
     Problem(DeviceProblem),
+    /// What was chosen is in use.
+    InUse(DeviceChoice),
+    /// What was chosen can't be used: the one before stays.
+    Refused(DeviceChoice, DeviceProblem),
+}
+
+impl From<DeviceEvent> for VoiceEvent {
+    fn from(event: DeviceEvent) -> Self {
+        match event {
+            DeviceEvent::Problem(problem) => Self::Problem(problem),
+            DeviceEvent::InUse(choice) => Self::InUse(choice),
+            DeviceEvent::Refused(choice, problem) => Self::Refused(choice, problem),
+        }
+    }
 }
 
 /// The sound of one call. Dropping it stops both threads, closes the devices, and waits for that (bounded: a sound
@@ -50,21 +69,31 @@ pub struct Voice {
 struct Shared {
     wishes: Mutex<Wishes>,
     stats: Mutex<AudioRecvStats>,
+    /// Mean square of the loudest 10 ms since somebody asked, as bits: those of positive floats are ordered as they are.
+    loudest: AtomicU32,
 }
 
 /// What the owner wants. The newest counts.
-#[derive(Clone, Copy, Default)]
+#[derive(Default)]
 struct Wishes {
     stop: bool,
     muted: bool,
     report: Option<PathReport>,
     budget: Option<Bitrate>,
+    microphone: Option<AudioSource>,
+    speaker: Option<AudioSink>,
+    /// From the sending thread to the receiving one: where what is played goes, for its echo to be cancelled.
+    reference: Option<Reference>,
 }
 
 impl Shared {
     fn wishes(&self) -> MutexGuard<'_, Wishes> {
         // No code panics while it holds these locks, so a poisoned state is still a whole one.
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hear(&self, piece: &Piece) {
+        self.loudest.fetch_max(mixer::energy(piece).max(0.0).to_bits(), Ordering::Relaxed);
     }
 
     fn stats(&self) -> MutexGuard<'_, AudioRecvStats> {
@@ -75,13 +104,13 @@ impl Shared {
 impl Voice {
     /// Starts to capture, send, receive and play. Returns at once: devices open in the background. `processed`: what a
     /// microphone hears is freed of echo and noise and brought to an even level; files and tones never are, so that they
-    /// arrive as they are. `log` gets a line for each piece of sound. A full `outgoing` drops packets; `on_event` is called on audio and device threads and must be
+    /// arrive as they are. `timing` learns when each piece of sound came and went. A full `outgoing` drops packets; `on_event` is called on audio and device threads and must be
     /// quick.
     pub fn open(
         microphone: &AudioSource,
         speaker: &AudioSink,
         processed: bool,
-        log: Option<FrameLog>,
+        timing: Timing,
         outgoing: Sender<OutgoingPacket>,
         incoming: Receiver<IncomingPacket>,
         on_event: impl Fn(VoiceEvent) + Send + Sync + 'static,
@@ -89,17 +118,16 @@ impl Voice {
         let shared = Arc::new(Shared::default());
         let on_event: OnEvent = Arc::new(on_event);
         let (microphone, speaker) = (microphone.clone(), speaker.clone());
-        let (processing, reference) = (processed && is_device(&microphone)).then(Processing::new).unzip();
         let send = {
-            let (shared, on_event, log) = (Arc::clone(&shared), Arc::clone(&on_event), log.clone());
+            let (shared, on_event, log) = (Arc::clone(&shared), Arc::clone(&on_event), timing.log.clone());
             spawn("voice-send", DeviceKind::Microphone, &on_event.clone(), move || {
-                send::run(&microphone, processing, log.as_ref(), &outgoing, &shared, &on_event)
+                send::run(&microphone, processed, log.as_ref(), &outgoing, &shared, &on_event)
             })
         };
         let receive = {
             let (shared, on_event) = (Arc::clone(&shared), Arc::clone(&on_event));
             spawn("voice-receive", DeviceKind::Speaker, &on_event.clone(), move || {
-                receive::run(&speaker, reference, log.as_ref(), &incoming, &shared, &on_event)
+                receive::run(&speaker, &timing, &incoming, &shared, &on_event)
             })
         };
         Self { shared, threads: [send, receive].into_iter().flatten().collect() }
@@ -108,6 +136,23 @@ impl Voice {
     /// Stops or resumes sending. The microphone stays open, so that resuming is immediate.
     pub fn set_muted(&self, muted: bool) {
         self.shared.wishes().muted = muted;
+    }
+
+    /// Uses another microphone from now on. The one before goes on until the new one gives sound; what becomes of it is an
+    /// event.
+    pub fn use_microphone(&self, microphone: AudioSource) {
+        self.shared.wishes().microphone = Some(microphone);
+    }
+
+    /// Uses another loudspeaker from now on. The one before goes on until the new one asks for sound; what becomes of it is
+    /// an event.
+    pub fn use_speaker(&self, speaker: AudioSink) {
+        self.shared.wishes().speaker = Some(speaker);
+    }
+
+    /// The loudest that the microphone gave since this was asked last, before any processing, dBFS.
+    pub fn microphone_dbfs(&self) -> f32 {
+        mixer::dbfs(f32::from_bits(self.shared.loudest.swap(0, Ordering::Relaxed)))
     }
 
     /// What the far end says of what we send: error correction and bitrate follow it.

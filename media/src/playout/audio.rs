@@ -80,6 +80,8 @@ pub struct AudioPlayout<D> {
     /// Time zero: the first arrival.
     origin: Option<Instant>,
     delay: Delay,
+    /// Unix time of timestamp zero by the sender's clock, microseconds.
+    captured_from: Option<i64>,
     packets: BTreeMap<i64, Packet>,
     state: State,
     /// Decoded and not yet played.
@@ -123,6 +125,11 @@ enum State {
     },
 }
 
+/// The length of so many samples, microseconds.
+fn micros(samples: i64) -> i64 {
+    samples.saturating_mul(125) / 6
+}
+
 /// One piece, for the statistics of the last second.
 #[derive(Clone, Copy, Default)]
 struct Played {
@@ -144,6 +151,7 @@ impl<D: Decode> AudioPlayout<D> {
             decoder,
             origin: None,
             delay: Delay::default(),
+            captured_from: None,
             packets: BTreeMap::new(),
             state: State::Idle { not_before: i64::MIN, paused: true },
             pcm: Vec::with_capacity(4 * 5_760),
@@ -169,11 +177,15 @@ impl<D: Decode> AudioPlayout<D> {
             Placed::Restarted(timestamp) => {
                 self.packets.clear();
                 self.lags.clear();
+                self.captured_from = None;
                 self.idle(i64::MIN, true);
                 (timestamp, true)
             }
             Placed::Suspect => return,
         };
+        if let Some(unix_us) = packet.captured_unix_us {
+            self.captured_from = Some(unix_us.cast_signed().saturating_sub(micros(timestamp)));
+        }
         if self.decoder.holds_copy(&packet.payload) {
             self.delay.copied(timestamp - duration, arrived);
         }
@@ -210,6 +222,13 @@ impl<D: Decode> AudioPlayout<D> {
         }
         let made_up = std::mem::take(&mut self.made_up);
         self.history.push_back(Played { made_up, energy: mixer::energy(piece) });
+    }
+
+    /// When the sender captured what comes next: Unix time by its clock, microseconds. `None` in silence.
+    pub fn captured_unix_us(&self) -> Option<u64> {
+        let State::Playing { next, made_up, .. } = self.state else { return None };
+        let position = next + made_up - self.pcm.len() as i64;
+        self.captured_from?.saturating_add(micros(position)).try_into().ok()
     }
 
     /// Sound was decoded.

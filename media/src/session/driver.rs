@@ -17,7 +17,7 @@ use super::{
     media::{Media, MediaEvent},
 };
 use crate::{
-    Ice, IceServer, clock,
+    DeviceChoice, Ice, IceServer, clock,
     peer::{Error, Feedback, Kind, Peer, PeerEvent, PeerOutput},
 };
 
@@ -43,6 +43,7 @@ pub(super) enum Command {
     Start,
     SetCamera(bool),
     SetMicrophone(bool),
+    UseDevice(DeviceChoice),
 }
 
 /// The task of one session.
@@ -206,9 +207,14 @@ impl Driver {
                 self.wire().await;
             }
             Command::SetCamera(on) => {
-                self.media.set_camera(on, self.with_video && self.activity != Activity::None);
+                let chosen = self.media.set_camera(on, self.with_video && self.activity != Activity::None);
+                self.tell_all(chosen);
             }
             Command::SetMicrophone(on) => self.media.set_microphone(on),
+            Command::UseDevice(choice) => {
+                let known = self.media.use_device(choice, self.with_video && self.activity != Activity::None);
+                self.tell_all(known);
+            }
         }
     }
 
@@ -338,13 +344,13 @@ impl Driver {
 
     async fn on_media(&mut self, event: MediaEvent) {
         match event {
-            MediaEvent::Camera(state) => {
-                if self.camera_state != state {
-                    self.camera_state = state;
-                    self.tell(SessionEvent::Camera(state));
-                }
+            MediaEvent::Camera(number, event) => {
+                let said = self.media.on_camera(number, event);
+                self.tell_all(said);
             }
             MediaEvent::Problem(problem) => self.tell(SessionEvent::Device(problem)),
+            MediaEvent::InUse(choice) => self.tell(SessionEvent::DeviceInUse(choice)),
+            MediaEvent::Refused(choice, problem) => self.tell(SessionEvent::DeviceRefused(choice, problem)),
             MediaEvent::FirstVideoFrame => self.tell(SessionEvent::FirstVideoFrame),
             MediaEvent::FirstAudio => self.tell(SessionEvent::FirstAudio),
             MediaEvent::KeyFrameNeeded => {
@@ -354,6 +360,20 @@ impl Driver {
                     self.key_frame_asked = Some(now);
                     connection.peer.request_key_frame().await;
                 }
+            }
+        }
+    }
+
+    /// Tells what devices do. The state of the camera is told when it changes.
+    fn tell_all(&mut self, events: impl IntoIterator<Item = SessionEvent>) {
+        for event in events {
+            match event {
+                SessionEvent::Camera(state) if state == self.camera_state => {}
+                SessionEvent::Camera(state) => {
+                    self.camera_state = state;
+                    self.tell(SessionEvent::Camera(state));
+                }
+                event => self.tell(event),
             }
         }
     }

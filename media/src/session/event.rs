@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::Stats;
+use crate::DeviceChoice;
 
 /// What happens in a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,10 @@ pub enum SessionEvent {
     Camera(CameraState),
     /// Something about a device or file that the person should know; the session goes on.
     Device(DeviceProblem),
+    /// What was chosen with [`Session::use_device`](crate::Session::use_device) is in use.
+    DeviceInUse(DeviceChoice),
+    /// What was chosen can't be used: the one before stays in use.
+    DeviceRefused(DeviceChoice, DeviceProblem),
     /// Once a second while connected.
     Stats(Box<Stats>),
 }
@@ -82,6 +87,8 @@ pub enum Problem {
     Denied,
     /// It was unplugged, or stopped giving data, while in use.
     Lost,
+    /// It was unplugged; another one is used until it is back.
+    Replaced,
     /// A file that can't be read or written, or is damaged.
     BadFile,
     /// Anything else.

@@ -2,19 +2,20 @@
 
 use std::io;
 
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, spawn_blocking},
-};
+use tokio::{sync::mpsc, task::spawn_blocking};
 
-use super::{SessionConfig, Stats};
+use super::{
+    SessionConfig, SessionEvent, Stats,
+    camera::{CameraControl, Opener},
+};
 use crate::{
-    AudioSink, AudioSource, CameraState, DeviceProblem, FrameReceiver, FrameSender, VideoSink, VideoSource,
-    capture::{Camera, CameraEvent},
+    AudioSink, AudioSource, DeviceChoice, DeviceProblem, FrameReceiver, FrameSender, VideoSink,
+    capture::CameraEvent,
     frame_log::FrameLog,
     frame_slot,
     peer::{Kind, Peer},
     pipeline::{
+        Timing,
         video_recv::{VideoRecv, VideoRecvEvent},
         video_send::VideoSend,
         voice::{Voice, VoiceEvent},
@@ -32,8 +33,11 @@ const MAX_VIDEO_PACKETS: usize = 256;
 /// What happens in devices and pipelines.
 #[derive(Debug)]
 pub(super) enum MediaEvent {
-    Camera(CameraState),
+    /// Of the camera with this number.
+    Camera(u64, CameraEvent),
     Problem(DeviceProblem),
+    InUse(DeviceChoice),
+    Refused(DeviceChoice, DeviceProblem),
     FirstVideoFrame,
     FirstAudio,
     KeyFrameNeeded,
@@ -55,21 +59,12 @@ pub(super) struct Media {
 
 /// What a session was told to use.
 struct Sources {
-    camera: VideoSource,
     microphone: AudioSource,
     speaker: AudioSink,
     voice_processing: bool,
     video_out: VideoSink,
-    preview: FrameSender,
     remote: FrameSender,
-    frame_log: Option<FrameLog>,
-}
-
-/// The camera, and what becomes of it. It can be opened again only when it is wholly closed.
-enum CameraControl {
-    Closed,
-    Open(Camera),
-    Closing { done: JoinHandle<()>, reopen: bool },
+    timing: Timing,
 }
 
 impl Media {
@@ -80,22 +75,29 @@ impl Media {
             .frame_log
             .and_then(|path| FrameLog::create(&path).inspect_err(|error| tracing::warn!(%error, "no frame log")).ok());
         let sources = Sources {
-            camera: config.camera,
             microphone: config.microphone,
             speaker: config.speaker,
             voice_processing: config.voice_processing,
             video_out: config.video_out,
-            preview: config.preview,
             remote: config.remote,
-            frame_log,
+            timing: Timing { log: frame_log.clone(), ..Timing::default() },
         };
+        let captured = frame_slot(|| {});
+        let tell = {
+            let events = events.clone();
+            Box::new(move || -> Box<dyn Fn(u64, CameraEvent) + Send + Sync> {
+                let tell = teller(&events);
+                Box::new(move |number, event| tell(MediaEvent::Camera(number, event)))
+            })
+        };
+        let opener = Opener { outputs: vec![config.preview, captured.0.clone()], frame_log, tell };
         let media = Self {
             sources,
             events,
-            camera: CameraControl::Closed,
+            camera: CameraControl::new(config.camera, opener),
             camera_on: true,
             microphone_on: true,
-            captured: frame_slot(|| {}),
+            captured,
             voice: None,
             video_send: None,
             video_recv: None,
@@ -105,59 +107,62 @@ impl Media {
 
     /// Opens the camera, unless it is turned off or there is none to open.
     pub(super) fn open_camera(&mut self) {
-        if !self.camera_on || self.sources.camera == VideoSource::None {
-            return;
-        }
-        match &mut self.camera {
-            CameraControl::Open(_) => {}
-            CameraControl::Closing { reopen, .. } => *reopen = true,
-            CameraControl::Closed => {
-                let outputs = vec![self.sources.preview.clone(), self.captured.0.clone()];
-                let tell = self.teller();
-                let camera =
-                    Camera::open(&self.sources.camera, outputs, self.sources.frame_log.clone(), move |event| {
-                        tell(match event {
-                            CameraEvent::State(state) => MediaEvent::Camera(state),
-                            CameraEvent::Problem(problem) => MediaEvent::Problem(problem),
-                        });
-                    });
-                self.camera = CameraControl::Open(camera);
-            }
+        if self.camera_on {
+            self.camera.open();
         }
     }
 
     /// Turns the own picture on or off. `in_use`: on opens the camera now.
-    pub(super) fn set_camera(&mut self, on: bool, in_use: bool) {
+    pub(super) fn set_camera(&mut self, on: bool, in_use: bool) -> Option<SessionEvent> {
         self.camera_on = on;
-        if on && in_use {
+        if !on {
+            return self.camera.close();
+        }
+        if in_use {
             self.open_camera();
             self.request_key_frame();
-        } else if !on {
-            self.camera = match std::mem::replace(&mut self.camera, CameraControl::Closed) {
-                CameraControl::Closed => CameraControl::Closed,
-                CameraControl::Closing { done, .. } => CameraControl::Closing { done, reopen: false },
-                CameraControl::Open(camera) => {
-                    CameraControl::Closing { done: spawn_blocking(|| camera.close()), reopen: false }
-                }
-            };
         }
+        None
+    }
+
+    /// Uses another device from now on. What is known of it at once; the rest comes as events. `in_use`: a camera is to be
+    /// open.
+    pub(super) fn use_device(&mut self, choice: DeviceChoice, in_use: bool) -> Option<SessionEvent> {
+        match (choice, &self.voice) {
+            (DeviceChoice::Camera(source), _) => {
+                let known = self.camera.switch(source);
+                if in_use {
+                    self.open_camera();
+                }
+                known
+            }
+            (DeviceChoice::Microphone(source), Some(voice)) => {
+                voice.use_microphone(source);
+                None
+            }
+            (DeviceChoice::Speaker(sink), Some(voice)) => {
+                voice.use_speaker(sink);
+                None
+            }
+            (DeviceChoice::Microphone(source), None) => {
+                self.sources.microphone = source.clone();
+                Some(SessionEvent::DeviceInUse(DeviceChoice::Microphone(source)))
+            }
+            (DeviceChoice::Speaker(sink), None) => {
+                self.sources.speaker = sink.clone();
+                Some(SessionEvent::DeviceInUse(DeviceChoice::Speaker(sink)))
+            }
+        }
+    }
+
+    /// What a camera did, in the session's words.
+    pub(super) fn on_camera(&mut self, number: u64, event: CameraEvent) -> Vec<SessionEvent> {
+        self.camera.on_event(number, event)
     }
 
     /// Waits until a camera that is being closed is closed; for ever when there is none. Cancel safe.
     pub(super) async fn camera_closed(&mut self) {
-        match &mut self.camera {
-            CameraControl::Closing { done, reopen } => {
-                if let Err(error) = done.await {
-                    tracing::error!(%error, "closing the camera");
-                }
-                let reopen = *reopen;
-                self.camera = CameraControl::Closed;
-                if reopen {
-                    self.open_camera();
-                }
-            }
-            CameraControl::Closed | CameraControl::Open(_) => std::future::pending().await,
-        }
+        self.camera.closed().await;
     }
 
     /// Turns the own voice on or off.
@@ -174,13 +179,15 @@ impl Media {
         incoming: std::sync::mpsc::Receiver<IncomingPacket>,
     ) -> mpsc::Receiver<OutgoingPacket> {
         let (outgoing, packets) = mpsc::channel(MAX_VOICE_PACKETS);
-        let tell = self.teller();
-        let Sources { microphone, speaker, voice_processing, frame_log, .. } = &self.sources;
-        let log = frame_log.clone();
-        let voice = Voice::open(microphone, speaker, *voice_processing, log, outgoing, incoming, move |event| {
+        let tell = teller(&self.events);
+        let Sources { microphone, speaker, voice_processing, timing, .. } = &self.sources;
+        let timing = timing.clone();
+        let voice = Voice::open(microphone, speaker, *voice_processing, timing, outgoing, incoming, move |event| {
             tell(match event {
                 VoiceEvent::FirstSound => MediaEvent::FirstAudio,
                 VoiceEvent::Problem(problem) => MediaEvent::Problem(problem),
+                VoiceEvent::InUse(choice) => MediaEvent::InUse(choice),
+                VoiceEvent::Refused(choice, problem) => MediaEvent::Refused(choice, problem),
             });
         });
         voice.set_muted(!self.microphone_on);
@@ -194,9 +201,9 @@ impl Media {
         &mut self,
         incoming: std::sync::mpsc::Receiver<IncomingPacket>,
     ) -> io::Result<mpsc::Receiver<OutgoingPacket>> {
-        let tell = self.teller();
+        let tell = teller(&self.events);
         let (remote, video_out) = (self.sources.remote.clone(), self.sources.video_out.clone());
-        let video_recv = VideoRecv::spawn(incoming, remote, video_out, self.sources.frame_log.clone(), move |event| {
+        let video_recv = VideoRecv::spawn(incoming, remote, video_out, self.sources.timing.clone(), move |event| {
             tell(match event {
                 VideoRecvEvent::FirstFrame => MediaEvent::FirstVideoFrame,
                 VideoRecvEvent::KeyFrameNeeded => MediaEvent::KeyFrameNeeded,
@@ -207,6 +214,17 @@ impl Media {
         let (outgoing, packets) = mpsc::channel(MAX_VIDEO_PACKETS);
         self.video_send = Some(VideoSend::spawn(self.captured.1.clone(), outgoing)?);
         Ok(packets)
+    }
+
+    /// Ends what [`Self::start_video`] started, in the background.
+    pub(super) fn stop_video(&mut self) {
+        let pipelines = (self.video_send.take(), self.video_recv.take());
+        spawn_blocking(move || drop(pipelines));
+    }
+
+    /// How loud the microphone was since this was asked last, dBFS.
+    pub(super) fn microphone_dbfs(&self) -> f32 {
+        self.voice.as_ref().map_or(-127.0, Voice::microphone_dbfs)
     }
 
     /// The far end can't go on without a key frame.
@@ -251,28 +269,24 @@ impl Media {
     /// Closes the devices, then the pipelines, and waits for that. Each device has a thread to wait on, so that a slow
     /// one holds up no other.
     pub(super) async fn close(self) {
-        let camera = match self.camera {
-            CameraControl::Closed => None,
-            CameraControl::Open(camera) => Some(spawn_blocking(|| camera.close())),
-            CameraControl::Closing { done, .. } => Some(done),
-        };
+        let cameras = self.camera.finish();
         let voice = spawn_blocking(move || drop(self.voice));
         let pipelines = spawn_blocking(move || drop((self.video_send, self.video_recv)));
-        for closing in camera.into_iter().chain([voice, pipelines]) {
+        for closing in cameras.into_iter().chain([voice, pipelines]) {
             if let Err(error) = closing.await {
                 tracing::error!(%error, "closing a device or a pipeline");
             }
         }
         self.sources.remote.clear();
     }
+}
 
-    /// Brings events from the threads of devices and pipelines to the session.
-    fn teller(&self) -> impl Fn(MediaEvent) + Send + Sync + 'static {
-        let events = self.events.clone();
-        move |event| {
-            if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
-                tracing::warn!(?event, "an event of a device was lost");
-            }
+/// Brings events from the threads of devices and pipelines to the session.
+fn teller(events: &mpsc::Sender<MediaEvent>) -> impl Fn(MediaEvent) + Send + Sync + 'static {
+    let events = events.clone();
+    move |event| {
+        if let Err(mpsc::error::TrySendError::Full(event)) = events.try_send(event) {
+            tracing::warn!(?event, "an event of a device was lost");
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use clap::Parser as _;
 use parlor_net::{
     Error, identity,
-    node::{self, MetricsServer, NodeHandle, Options, OptionsError, greeting},
+    node::{self, MetricsServer, NodeHandle, Options, OptionsError, Outside, PortMapping, greeting},
 };
 use serde_json::json;
 use tracing_subscriber::EnvFilter;
@@ -82,20 +82,54 @@ async fn serve(options: &Options, config: node::NodeConfig) -> Result<(), Failur
     };
     print(options, &node, metrics.as_ref()).map_err(Failure::Print)?;
     tracing::info!(node = %node.peer(), name = options.name, "ready");
-    let why = stop_signal().await.map_err(Failure::Runtime)?;
+    let why = {
+        let stop = stop_signal();
+        tokio::pin!(stop);
+        let mut outside = node.outside();
+        let mut known = outside.borrow_and_update().addresses.clone();
+        loop {
+            tokio::select! {
+                why = &mut stop => break why.map_err(Failure::Runtime)?,
+                Ok(()) = outside.changed() => {
+                    let now = outside.borrow_and_update().clone();
+                    if now.addresses != known {
+                        print_move(options, &now).map_err(Failure::Print)?;
+                        known = now.addresses;
+                    }
+                }
+            }
+        }
+    };
     tracing::info!(why, "stopping");
     node.shutdown().await;
     Ok(())
 }
 
+/// The router has another address now, or has answered late.
+fn print_move(options: &Options, outside: &Outside) -> io::Result<()> {
+    let addresses = greeting::worth_giving(&outside.addresses);
+    let link = greeting::link(&addresses);
+    let mut out = io::stdout().lock();
+    if options.json {
+        writeln!(out, "{}", json!({ "event": "moved", "addresses": addresses, "link": link }))?;
+    } else if options.print_address_only {
+        addresses.iter().try_for_each(|address| writeln!(out, "{address}"))?;
+    } else {
+        writeln!(out, "\nThis node's addresses have changed. From now on people need this link:\n\n  {link}")?;
+    }
+    out.flush()
+}
+
 fn print(options: &Options, node: &NodeHandle, metrics: Option<&MetricsServer>) -> io::Result<()> {
-    let addresses = greeting::worth_giving(node.addresses());
+    let outside = node.outside().borrow().clone();
+    let addresses = greeting::worth_giving(&outside.addresses);
     let link = greeting::link(&addresses);
     let mut out = io::stdout().lock();
     if options.json {
         let ready = json!({
             "event": "ready", "peer": node.peer(), "name": options.name, "addresses": addresses, "link": link,
             "metrics": metrics.map(MetricsServer::address),
+            "mapped_ports": outside.mapping.as_ref().map(PortMapping::ports),
         });
         writeln!(out, "{ready}")?;
         return out.flush();
@@ -113,11 +147,16 @@ fn print(options: &Options, node: &NodeHandle, metrics: Option<&MetricsServer>) 
     for address in &addresses {
         writeln!(out, "{indent}{address}")?;
     }
-    if !options.print_address_only && !greeting::is_public(&addresses) {
+    if let Some(mapping) = &outside.mapping
+        && !options.print_address_only
+    {
+        writeln!(out, "\n{}", greeting::about_router(mapping))?;
+    } else if !options.print_address_only && !greeting::is_public(&addresses) {
         writeln!(
             out,
             "\nThese can be reached from this network only. If a router or a cloud forwards a public address to this \
-             machine,\nsay so with --public-ip, and let the ports through (TCP and UDP; --help has them)."
+             machine,\nsay so with --public-ip, and let the ports through (TCP and UDP; --help has them). At home, \
+             --map-ports asks the router."
         )?;
     }
     out.flush()

@@ -183,6 +183,7 @@ fn told(status: NodeStatus) -> Tells {
         about_online: status.about_online,
         max_online: status.max_online,
         max_in_place: status.max_in_place,
+        reached: status.reached,
     }
 }
 
@@ -208,6 +209,7 @@ mod tests {
             about_online: Some(u32::MAX),
             max_online: 0,
             max_in_place: 0,
+            reached: None,
         };
         let version = told(status).version;
         assert!(version.starts_with("1.0[2Jxx") && version.len() == MAX_VERSION_CHARS, "{version}");

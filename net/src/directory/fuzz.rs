@@ -49,6 +49,7 @@ fn fuzz_directory_requests_and_pushes() {
             about_online: Some(20),
             max_online: 10_000,
             max_in_place: 1000,
+            reached: Some((3, 1)),
         }),
     ];
     samples.extend(pushes.iter().map(|push| serde_json::to_vec(push).unwrap()));

@@ -200,6 +200,10 @@ pub(crate) struct NodeStatus {
     pub(crate) max_online: u32,
     /// How many may be in one place.
     pub(crate) max_in_place: u32,
+    /// At how many of its addresses other nodes have reached it, and at how many they have not. Absent if it does not
+    /// know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reached: Option<(u32, u32)>,
 }
 
 /// How much a client may ask for. What goes beyond is refused.
@@ -306,6 +310,7 @@ mod tests {
             about_online: None,
             max_online: 9,
             max_in_place: 10,
+            reached: None,
         };
         assert!(survives(&Push::Status(status)).starts_with(r#"{"event":"status","version":"1.2.3","uptime_s":7,"#));
         survives(&Push::People {

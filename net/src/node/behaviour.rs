@@ -8,7 +8,7 @@ use libp2p::{
     swarm::{NetworkBehaviour, behaviour::toggle::Toggle},
 };
 
-use super::{NodeConfig, NodeLimits, directory_server, guarded, peers, registry::Registry, turn_streams};
+use super::{NodeConfig, NodeLimits, directory_server, guarded, peers, reachability, registry::Registry, turn_streams};
 use crate::address_limits::{self, Count};
 
 /// Connections of one person: a few in passing, while they change networks.
@@ -33,6 +33,7 @@ pub(super) struct Behaviour {
     pub(super) guarded: guarded::Behaviour,
     turn_streams: Toggle<turn_streams::Behaviour>,
     pub(super) peers: peers::Behaviour,
+    pub(super) reachability: reachability::Behaviour,
 }
 
 impl Behaviour {
@@ -57,6 +58,7 @@ impl Behaviour {
             guarded: guarded::Behaviour::new(directory_server::Behaviour::new(registry), relay),
             turn_streams: turn.then(turn_streams::Behaviour::default).into(),
             peers: peers::Behaviour::new(&local, &config.nodes, config.allow_private_nodes),
+            reachability: reachability::Behaviour::new(config.allow_private_nodes),
         }
     }
 }

@@ -22,7 +22,10 @@ use libp2p::{
 use tokio::time::Sleep;
 
 use self::handler::{Command, Handler, Report};
-use super::registry::{ClientId, Effect, Registry};
+use super::{
+    Reached,
+    registry::{ClientId, Effect, Registry},
+};
 use crate::directory::{NodeStatus, Push};
 
 /// Somebody wants access to TURN. Answer with [`Behaviour::tell`].
@@ -70,6 +73,12 @@ impl Behaviour {
     /// Of which nodes people are told who ask.
     pub(super) fn set_nodes(&mut self, nodes: Vec<Multiaddr>) {
         self.registry.set_nodes(nodes);
+    }
+
+    /// What is known of our addresses, for whoever asks how the node is doing.
+    pub(super) fn set_reached(&mut self, reached: &[(Multiaddr, Reached)]) {
+        let count = |wanted| reached.iter().filter(|(_, reached)| *reached == wanted).count();
+        self.registry.set_reached(count(Reached::Yes), count(Reached::No));
     }
 
     pub(super) fn tell(&mut self, client: ClientId, push: &Push) {

@@ -1,25 +1,24 @@
 //! Owns the node's swarm: commands and its events in, figures out.
 
+mod swarm;
+
 use std::{
-    collections::{HashMap, HashSet},
     net::IpAddr,
     time::{Duration, Instant},
 };
 
 use futures::StreamExt;
-use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder, core::transport::ListenerId, dns, identify, multiaddr::Protocol, swarm::SwarmEvent,
-    tcp, yamux,
-};
+use libp2p::{Multiaddr, PeerId, Swarm, identify, multiaddr::Protocol, swarm::SwarmEvent};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    NodeConfig, NodeStats, TurnConfig,
+    NodeConfig, NodeStats, Outside, Reached, TurnConfig,
     behaviour::{Behaviour, BehaviourEvent},
     directory_server::TurnWanted,
     guarded::Outcome,
     lean::Lean,
-    noise,
+    outside,
+    ports::{Keeper, PortMapping, Wanted},
     registry::{Registry, Terms},
     turn::{self, Destinations, Turn, TurnError},
 };
@@ -28,18 +27,8 @@ use crate::{
     directory::{Limits, Push, Refusal},
 };
 
-/// Of QUIC connections, whose end nobody tells: clients choose less, and send keep-alives accordingly.
-const QUIC_IDLE_TIMEOUT_MS: u32 = 15_000;
-const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(60);
-
-/// How long a connection without a directory stream, a reservation or a circuit is kept.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// How long listening may take to begin.
-const LISTEN_WITHIN: Duration = Duration::from_secs(5);
-
-/// How long after one address the next may come.
-const FURTHER_ADDRESSES_WITHIN: Duration = Duration::from_millis(100);
+/// How long the router may take to forward our ports, before we go on without knowing.
+const MAP_WITHIN: Duration = Duration::from_secs(8);
 
 /// How long farewells may take.
 const FAREWELL: Duration = Duration::from_millis(800);
@@ -66,6 +55,12 @@ pub(super) struct EventLoop {
     swarm: Swarm<Lean<Behaviour>>,
     commands: mpsc::Receiver<Command>,
     stats: watch::Sender<NodeStats>,
+    outside: watch::Sender<Outside>,
+    peer: PeerId,
+    /// Where we listen, and which addresses the operator says that these have outside.
+    local: Vec<Multiaddr>,
+    public_ips: Vec<IpAddr>,
+    ports: Option<Keeper>,
     turn: Option<Turn>,
     connections: u64,
     circuits: u64,
@@ -78,25 +73,46 @@ impl EventLoop {
         config: &NodeConfig,
         commands: mpsc::Receiver<Command>,
         stats: watch::Sender<NodeStats>,
-    ) -> Result<(Self, Vec<Multiaddr>), Error> {
+        outside: watch::Sender<Outside>,
+    ) -> Result<Self, Error> {
         let turn_port = config.turn.as_ref().map(free_port).transpose()?;
         let registry = Registry::new(now(), terms(config, turn_port));
         let behaviour = Behaviour::new(config, turn_port.is_some(), registry);
-        let mut swarm = build_swarm(config, behaviour)?;
-        let (local, early) = listen(&mut swarm, config).await?;
+        let mut swarm = swarm::build(config, behaviour)?;
+        let (local, early) = swarm::listen(&mut swarm, config).await?;
         let turn = match (&config.turn, turn_port) {
             (Some(turn), Some(port)) => Some(start_turn(config, turn, port, &local)?),
             (Some(_), None) | (None, _) => None,
         };
-        let addresses = known_as(&local, &config.public_ips);
-        for address in &addresses {
-            swarm.add_external_address(address.clone());
-        }
+        let forwarded = || {
+            let relay = config.turn.as_ref().zip(turn_port).map(|(turn, port)| (port, turn.relay_ports.clone()));
+            Keeper::start(Wanted::new(&local, relay, config.allow_private_nodes))
+        };
+        let ports = config.map_ports.then(forwarded);
+        let mut event_loop = Self {
+            swarm,
+            commands,
+            stats,
+            outside,
+            peer: config.keypair.public().to_peer_id(),
+            local,
+            public_ips: config.public_ips.clone(),
+            ports,
+            turn,
+            connections: 0,
+            circuits: 0,
+            reservations: 0,
+        };
+        let mapping = match &mut event_loop.ports {
+            // Late, it is news.
+            Some(ports) => Some(tokio::time::timeout(MAP_WITHIN, ports.changed()).await.unwrap_or(PortMapping::Asking)),
+            None => None,
+        };
+        event_loop.is_known_outside(mapping);
         // Not before: those that are dialled are told once where we are.
-        swarm.behaviour_mut().0.peers.begin();
-        let mut event_loop = Self { swarm, commands, stats, turn, connections: 0, circuits: 0, reservations: 0 };
+        event_loop.swarm.behaviour_mut().0.peers.begin();
         early.into_iter().for_each(|event| event_loop.on_swarm_event(event));
-        Ok((event_loop, addresses))
+        Ok(event_loop)
     }
 
     /// Runs until told to stop, or until nobody can tell it anything any more.
@@ -109,10 +125,17 @@ impl EventLoop {
                     Some(Command::Shutdown { done }) => break Some(done),
                     None => break None,
                 },
+                mapping = changed(&mut self.ports) => self.is_known_outside(Some(mapping)),
                 _ = publish.tick() => self.publish(),
             }
         };
-        self.say_farewell().await;
+        let ports = self.ports.take();
+        let give_back = async {
+            if let Some(ports) = ports {
+                ports.stop().await;
+            }
+        };
+        tokio::join!(self.say_farewell(), give_back);
         // Sockets are closed when this returns.
         drop(self.swarm);
         if let Some(done) = done {
@@ -132,6 +155,7 @@ impl EventLoop {
             }
             SwarmEvent::Behaviour(BehaviourEvent::Identify(event)) => self.on_identify(event),
             SwarmEvent::Behaviour(BehaviourEvent::Peers(_)) => {}
+            SwarmEvent::Behaviour(BehaviourEvent::Reachability(reached)) => self.on_reached(reached),
             SwarmEvent::ConnectionEstablished { .. } => self.connections += 1,
             SwarmEvent::ConnectionClosed { cause, .. } => {
                 tracing::trace!(?cause, "disconnected");
@@ -145,6 +169,42 @@ impl EventLoop {
             SwarmEvent::NewListenAddr { address, .. } => tracing::debug!(%address, "listening on one address more"),
             event => tracing::trace!(?event, "swarm"),
         }
+    }
+
+    /// The addresses that others know us by: all of them, should the router have another outside now.
+    fn is_known_outside(&mut self, mapping: Option<PortMapping>) {
+        let (bare, public) = outside::known_as(&self.local, &self.public_ips, mapping.as_ref());
+        let addresses: Vec<Multiaddr> =
+            bare.iter().map(|address| address.clone().with(Protocol::P2p(self.peer))).collect();
+        if addresses != self.outside.borrow().addresses {
+            let before: Vec<Multiaddr> = self.swarm.external_addresses().cloned().collect();
+            before.iter().for_each(|address| self.swarm.remove_external_address(address));
+            bare.iter().for_each(|address| self.swarm.add_external_address(address.clone()));
+            self.swarm.behaviour_mut().0.reachability.set_addresses(&bare);
+            if let Some(turn) = &self.turn {
+                turn.is_known_as(public);
+            }
+        }
+        if let Some(mapping) = &mapping {
+            outside::say_mapping(mapping);
+        }
+        self.outside.send_modify(|outside| {
+            outside.addresses = addresses;
+            outside.mapping = mapping;
+        });
+    }
+
+    /// Other nodes have said whether they reach us.
+    fn on_reached(&mut self, reached: Vec<(Multiaddr, Reached)>) {
+        let before = self.outside.borrow().reached.clone();
+        for (address, now) in &reached {
+            let was = before.iter().find(|(known, _)| known == address).map_or(Reached::Unknown, |(_, was)| *was);
+            if was != *now {
+                outside::say_reached(address, *now);
+            }
+        }
+        self.swarm.behaviour_mut().0.guarded.directory.set_reached(&reached);
+        self.outside.send_modify(|outside| outside.reached = reached);
     }
 
     fn on_turn_wanted(&mut self, wanted: &TurnWanted) {
@@ -179,6 +239,11 @@ impl EventLoop {
             behaviour.guarded.directory.set_nodes(nodes);
         }
         let nodes = behaviour.peers.count() as u64;
+        let (mapped_ports, reached) = {
+            let outside = self.outside.borrow();
+            (outside.mapping.as_ref().map_or(0, PortMapping::ports) as u64, outside.reached.clone())
+        };
+        let count = |wanted| reached.iter().filter(|(_, reached)| *reached == wanted).count() as u64;
         let registry = self.swarm.behaviour().0.guarded.directory.registry();
         let (census, tally) = (registry.census(), registry.tally());
         let relayed = self.turn.as_ref().map(Turn::tally).unwrap_or_default();
@@ -202,6 +267,9 @@ impl EventLoop {
             turn_packets: relayed.relayed_packets,
             turn_over_limit: relayed.over_limit,
             turn_refused: relayed.refused,
+            mapped_ports,
+            addresses_reached: count(Reached::Yes),
+            addresses_not_reached: count(Reached::No),
         });
     }
 
@@ -218,7 +286,16 @@ impl EventLoop {
     }
 }
 
-fn terms(config: &NodeConfig, turn_port: Option<u16>) -> Terms {
+/// What came of asking the router, whenever that changes.
+async fn changed(ports: &mut Option<Keeper>) -> PortMapping {
+    match ports {
+        Some(ports) => ports.changed().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// What the directory is told of the configuration.
+pub(super) fn terms(config: &NodeConfig, turn_port: Option<u16>) -> Terms {
     let limits = &config.limits;
     Terms {
         users: limits.users as usize,
@@ -273,120 +350,6 @@ fn is_link_local(ip: &IpAddr) -> bool {
         IpAddr::V4(ip) => ip.is_link_local(),
         IpAddr::V6(ip) => ip.is_unicast_link_local(),
     }
-}
-
-/// How the outside knows our addresses: under the public ones, where these were given.
-fn known_as(local: &[Multiaddr], public: &[IpAddr]) -> Vec<Multiaddr> {
-    if public.is_empty() {
-        return local.to_vec();
-    }
-    let mut known = Vec::new();
-    for address in local {
-        let Some(ip) = address::of(address) else { continue };
-        for public in public.iter().filter(|public| public.is_ipv4() == ip.is_ipv4()) {
-            let rest = address.iter().skip(1);
-            let address: Multiaddr = std::iter::once(Protocol::from(*public)).chain(rest).collect();
-            if !known.contains(&address) {
-                known.push(address);
-            }
-        }
-    }
-    known
-}
-
-fn build_swarm(config: &NodeConfig, behaviour: Behaviour) -> Result<Swarm<Lean<Behaviour>>, Error> {
-    let set_up =
-        |part: &'static str| move |error: &dyn std::fmt::Display| Error::SetUp { part, reason: error.to_string() };
-    let base = || {
-        let tcp = tcp::Config::default().nodelay(true);
-        let builder = SwarmBuilder::with_existing_identity(config.keypair.clone())
-            .with_tokio()
-            .with_tcp(tcp, noise::Config::new, yamux::Config::default)
-            .map_err(|error| set_up("TCP")(&error))?
-            .with_quic_config(|mut quic| {
-                quic.max_idle_timeout = QUIC_IDLE_TIMEOUT_MS;
-                quic.keep_alive_interval = QUIC_KEEP_ALIVE;
-                quic
-            });
-        Ok::<_, Error>(builder)
-    };
-    /// The builder's types can't be named.
-    macro_rules! finish {
-        ($builder:expr) => {
-            Ok($builder
-                .with_behaviour(|_| Lean(behaviour))
-                .map_err(|error| set_up("the swarm")(&error))?
-                .with_swarm_config(|swarm| swarm.with_idle_connection_timeout(IDLE_TIMEOUT))
-                .build())
-        };
-    }
-    // Only nodes that the operator named have names.
-    match base()?.with_dns() {
-        Ok(builder) => finish!(builder),
-        Err(error) => {
-            tracing::warn!(%error, "names are not resolved as on the rest of this machine");
-            finish!(base()?.with_dns_config(dns::ResolverConfig::default(), dns::ResolverOpts::default()))
-        }
-    }
-}
-
-/// Listens, and gives back where, without `/p2p`; and what else happened meanwhile.
-async fn listen(
-    swarm: &mut Swarm<Lean<Behaviour>>,
-    config: &NodeConfig,
-) -> Result<(Vec<Multiaddr>, Vec<SwarmEvent<BehaviourEvent>>), Error> {
-    let failed = |address: &Multiaddr, reason: String| Error::Listen { address: address.clone(), reason };
-    let mut wanted: HashMap<ListenerId, &Multiaddr> = HashMap::new();
-    for address in &config.listen {
-        match swarm.listen_on(address.clone()) {
-            Ok(listener) => {
-                wanted.insert(listener, address);
-            }
-            // A machine without IPv6 is no reason not to serve IPv4.
-            Err(error) if is_unspecified_v6(address) => {
-                tracing::info!(%address, %error, "this machine can't listen here");
-            }
-            Err(error) => return Err(failed(address, root_cause(&error))),
-        }
-    }
-    let mut waiting: HashSet<ListenerId> = wanted.keys().copied().collect();
-    let mut addresses = Vec::new();
-    let mut early = Vec::new();
-    let mut deadline = now() + LISTEN_WITHIN;
-    while let Ok(event) = tokio::time::timeout_at(deadline.into(), swarm.select_next_some()).await {
-        match event {
-            SwarmEvent::NewListenAddr { listener_id, address } => {
-                addresses.push(address);
-                if waiting.remove(&listener_id) && waiting.is_empty() {
-                    // A wildcard stands for several addresses, which come together.
-                    deadline = now() + FURTHER_ADDRESSES_WITHIN;
-                }
-            }
-            SwarmEvent::ListenerClosed { listener_id, reason, .. } => {
-                if let (Some(address), Err(error)) = (wanted.get(&listener_id), reason) {
-                    return Err(failed(address, root_cause(&error)));
-                }
-            }
-            event => early.push(event),
-        }
-    }
-    if addresses.is_empty() {
-        return Err(Error::SetUp { part: "listening", reason: "no address of this machine can be listened on".into() });
-    }
-    Ok((addresses, early))
-}
-
-/// Libraries wrap what the system says.
-fn root_cause(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-fn is_unspecified_v6(address: &Multiaddr) -> bool {
-    matches!(address.iter().next(), Some(Protocol::Ip6(ip)) if ip.is_unspecified())
 }
 
 /// The runtime's clock, which tests can pause.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use libp2p::Multiaddr;
 use qrcode::{QrCode, render::unicode};
 
+use super::PortMapping;
 use crate::address;
 
 /// Addresses in a link: few, so that its QR code can be read from a screen.
@@ -42,6 +43,38 @@ pub fn qr_code(link: &str) -> Option<String> {
     let code = QrCode::new(link).ok()?;
     let mut image = code.render::<unicode::Dense1x2>();
     Some(image.dark_color(unicode::Dense1x2::Light).light_color(unicode::Dense1x2::Dark).build())
+}
+
+/// What came of asking the router, in a sentence, and what to do.
+pub fn about_router(mapping: &PortMapping) -> String {
+    const BY_HAND: &str = "Switch UPnP on in the router's settings, or forward TCP and UDP 4001, UDP 3478 and the \
+                           relay's ports there by hand, and say the public address with --public-ip.";
+    match mapping {
+        PortMapping::Asking => {
+            "The router has not said yet whether it forwards the ports; the link is printed again when it does.".into()
+        }
+        PortMapping::NoRouter => format!(
+            "These can be reached from this network only: no router answers that forwards ports. {BY_HAND}\nAs soon as \
+             one does, the link is printed again."
+        ),
+        PortMapping::BehindAnother { outside } => format!(
+            "These can be reached from this network only: the router forwards the ports, but its own address, {outside}, \
+             is a private one.\nAnother router is in between, which must forward them too, or the provider shares one \
+             address among many homes: then ask for one of your own, or run the node elsewhere."
+        ),
+        PortMapping::Forwarded { ports, refused, .. } if refused.is_empty() => {
+            format!("The router forwards {ports} ports to this machine, for as long as the node runs.")
+        }
+        PortMapping::Forwarded { ports, refused, .. } => format!(
+            "The router forwards {ports} ports to this machine, but not {}: calls or people may not get through.{}",
+            refused.iter().map(|refused| refused.port.as_str()).collect::<Vec<_>>().join(", "),
+            if refused.iter().any(|refused| refused.is_taken) {
+                " It forwards some of them to another machine: choose others with --port, --turn-port, --relay-ports."
+            } else {
+                ""
+            }
+        ),
+    }
 }
 
 const PUBLIC: u8 = 0;

@@ -125,6 +125,9 @@ impl Collector for Figures {
             ("places", "Lobby and rooms with somebody in them", stats.places),
             ("watches", "Watches of all people together", stats.watches),
             ("turn_allocations", "Relayed addresses for media", stats.turn_allocations),
+            ("mapped_ports", "Ports that the router forwards", stats.mapped_ports),
+            ("addresses_reached", "Addresses at which other nodes have reached us", stats.addresses_reached),
+            ("addresses_not_reached", "Addresses at which they have not", stats.addresses_not_reached),
         ];
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));

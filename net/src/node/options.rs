@@ -14,7 +14,7 @@ use clap::Parser;
 use libp2p::{Multiaddr, PeerId, identity::Keypair, multiaddr::Protocol};
 use serde::Deserialize;
 
-use super::{DEFAULT_PORT, NodeConfig, NodeLimits, TurnConfig, listen_addresses};
+use super::{DEFAULT_PORT, NodeConfig, NodeLimits, TurnConfig, listen_addresses, ports::RELAY_PORTS};
 
 /// The longest settings file.
 const MAX_FILE_BYTES: u64 = 64 * 1024;
@@ -49,6 +49,10 @@ pub struct Options {
     /// The address that this machine is known by outside, when a router or a cloud forwards to it. One of each family.
     #[arg(long, value_name = "IP")]
     pub public_ip: Vec<IpAddr>,
+    /// Ask the router to forward the ports (UPnP), and be known by its public address: for a node at home. Unless
+    /// --relay-ports says otherwise, 32 calls can be relayed then, since home routers forward few ports.
+    #[arg(long)]
+    pub map_ports: bool,
     /// Another node, whose address ends with /p2p/ and its key: the two, and those that it knows, get to know each
     /// other, and people are told of them. May be repeated.
     #[arg(long, alias = "peer-node", value_name = "MULTIADDR")]
@@ -150,6 +154,7 @@ impl Options {
             listen: if self.port.is_some() { self.listen } else { many(self.listen, file.listen) },
             port: self.port.or(file.port),
             public_ip: if self.public_ip.is_empty() { file.public_ip } else { self.public_ip },
+            map_ports: self.map_ports || file.map_ports,
             peer: many(self.peer, file.peer),
             turn_port: self.turn_port.or(file.turn_port),
             relay_ports: self.relay_ports.or(file.relay_ports),
@@ -208,11 +213,17 @@ impl Options {
         }
         let (limits, turn) = (NodeLimits::default(), TurnConfig::default());
         let users = self.max_users.unwrap_or(limits.users);
+        let relay_ports = match &self.relay_ports {
+            Some(ports) => ports.0.clone(),
+            None if self.map_ports => *turn.relay_ports.start()..=*turn.relay_ports.start() + (RELAY_PORTS - 1),
+            None => turn.relay_ports,
+        };
+        let most = if self.map_ports { relay_ports.len() } else { usize::MAX };
         let turn = TurnConfig {
             port: self.turn_port.unwrap_or(turn.port),
-            relay_ports: self.relay_ports.clone().map_or(turn.relay_ports, |ports| ports.0),
             allow_private: self.allow_private,
-            allocations: self.max_allocations.unwrap_or(turn.allocations),
+            allocations: self.max_allocations.unwrap_or(turn.allocations).min(u32::try_from(most).unwrap_or(u32::MAX)),
+            relay_ports,
             allocations_per_person: self.max_allocations_per_person.unwrap_or(turn.allocations_per_person),
             kbps_per_person: self.turn_kbps.unwrap_or(turn.kbps_per_person),
             access_s: self.turn_access_s.unwrap_or(turn.access_s),
@@ -223,6 +234,7 @@ impl Options {
             nodes: self.peer.clone(),
             allow_private_nodes: self.allow_private,
             public_ips: self.public_ip.clone(),
+            map_ports: self.map_ports,
             turn: (!self.no_turn).then_some(turn),
             limits: NodeLimits {
                 users,
@@ -311,6 +323,17 @@ mod tests {
         assert_eq!(options.metrics(), None);
         let moved = parse(&["--config", path, "--listen", "/ip4/127.0.0.1/tcp/0"]).with_file().unwrap();
         assert_eq!(moved.node(Keypair::generate_ed25519()).unwrap().listen.len(), 1);
+    }
+
+    #[test]
+    fn a_router_is_asked_for_few_ports() {
+        let config = |args: &[&str]| parse(args).node(Keypair::generate_ed25519()).unwrap();
+        let home = config(&["--map-ports"]);
+        assert!(home.map_ports && !config(&[]).map_ports);
+        let turn = home.turn.unwrap();
+        assert_eq!((turn.relay_ports, turn.allocations), (49_152..=49_183, 32));
+        let turn = config(&["--map-ports", "--relay-ports", "50000-50003", "--max-allocations", "9"]).turn.unwrap();
+        assert_eq!((turn.relay_ports, turn.allocations), (50_000..=50_003, 4));
     }
 
     #[test]

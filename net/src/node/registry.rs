@@ -156,6 +156,8 @@ pub(super) struct Registry {
     terms: Terms,
     started: Instant,
     rough_count: RoughCount,
+    /// At how many of our addresses other nodes have reached us, and at how many they have not.
+    reached: Option<(u32, u32)>,
     /// Other nodes.
     nodes: Vec<Multiaddr>,
     people: People,
@@ -181,6 +183,7 @@ impl Registry {
             terms,
             started: now,
             rough_count: RoughCount::new(now),
+            reached: None,
             nodes: Vec::new(),
             people: People::default(),
             clients: HashMap::new(),

@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """Scores the calls that bench-media recorded, and prints a table: for each link Parlor's call and the browser's.
 
+    ./dev bench-media RECORDINGS [--browser DIR] [--only LINK,...] [--repeat N]    records, then scores
     score.py RECORDINGS --clip CLIP.y4m [--markdown FILE] [--json FILE]
     score.py --make-speech ANN.wav BOB.wav
+
+DIR is a folder with node_modules/playwright-core in it; `node` and Chromium are needed besides. Without it only Parlor
+is measured. A call takes most of a minute, and of two cores.
 
 Nothing here knows whose call it scores. Every figure is the median over runs and both directions:
 

@@ -313,3 +313,53 @@ fn a_callee_whose_network_changes_twice_gets_a_second_restart_within_seconds() {
     world.run(ms(2400));
     assert_eq!(restarts(&world), 2);
 }
+
+#[test]
+fn a_path_that_is_not_found_at_first_is_looked_for_again_while_the_call_is_being_set_up() {
+    let mut world = World::pair();
+    world.cut_media();
+    world.call(ANN, BOB, 1, CallKind::Video);
+    world.run(secs(1));
+    world.input(BOB, Input::Accept);
+    world.run(ms(4900));
+    assert_eq!(restarts(&world), 0, "the first attempt has its time");
+    world.run(secs(1));
+    assert_eq!(restarts(&world), 1);
+    assert_eq!(world.sent(BOB, |body| matches!(body, Body::RestartAnswer { .. })), 1);
+    assert!(matches!(world.state(ANN), State::Negotiating(_)), "{:?}", world.state(ANN));
+    world.mend_media();
+    world.run(ms(100));
+    for who in [ANN, BOB] {
+        assert!(matches!(world.state(who), State::Connected(_)), "{:?}", world.state(who));
+    }
+    assert_eq!(world.commanded(BOB, &MediaCommand::RestartIce), 0);
+}
+
+#[test]
+fn a_call_that_finds_no_path_restarts_ice_twice_and_gives_up_in_the_same_time() {
+    let mut world = World::pair();
+    world.cut_media();
+    world.call(ANN, BOB, 1, CallKind::Video);
+    world.run(secs(1));
+    world.input(BOB, Input::Accept);
+    world.run(ms(14_900));
+    assert_eq!((restarts(&world), world.reasons(ANN)), (2, vec![]));
+    world.run(secs(1));
+    assert_eq!((world.reasons(ANN), world.reasons(BOB)), (vec![EndReason::MediaFailed], vec![EndReason::MediaFailed]));
+}
+
+#[test]
+fn no_path_is_looked_for_again_with_somebody_who_can_not_be_told() {
+    let mut world = World::pair();
+    world.cut_media();
+    world.call(ANN, BOB, 1, CallKind::Video);
+    world.run(secs(1));
+    world.input(BOB, Input::Accept);
+    world.run(ms(4000));
+    world.offline(ANN, BOB, OfflineReason::Lost);
+    world.run(secs(2));
+    assert_eq!(restarts(&world), 0);
+    world.online(ANN, BOB);
+    world.run(ms(100));
+    assert_eq!(restarts(&world), 1);
+}

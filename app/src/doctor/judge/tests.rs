@@ -32,6 +32,7 @@ fn healthy() -> NodeProbe {
             about_online: Some(0),
             max_online: 10_000,
             max_in_place: 1000,
+            reached: None,
         }),
         clock_ahead_ms: Some(3),
         udp: Some(UdpProbe {
@@ -93,6 +94,21 @@ fn a_healthy_node_gives_no_remarks() {
     assert!(has(&findings, &Fact::Nat { kind: Nat::SamePort }));
     assert!(has(&findings, &Fact::RelayTcp { node, at: AT.into(), took_ms: 1.3 }));
     assert!(node_status(&probe).iter().any(|finding| matches!(finding.fact, Fact::NodeTells { .. })));
+}
+
+#[test]
+fn a_node_that_others_can_not_reach_is_a_warning_to_whoever_asks_about_it() {
+    let told = |reached| {
+        let mut probe = healthy();
+        if let Some(tells) = &mut probe.tells {
+            tells.reached = reached;
+        }
+        node_status(&probe)
+    };
+    expect(&told(None), &[]);
+    expect(&told(Some((4, 0))), &[]);
+    assert!(told(Some((4, 0))).iter().any(|finding| matches!(finding.fact, Fact::NodeInReach { addresses: 4, .. })));
+    expect(&told(Some((1, 3))), &[(Level::Warning, "node_out_of_reach")]);
 }
 
 #[test]

@@ -230,15 +230,15 @@ fn settings_change_language_and_colours_at_once_and_escape_leads_back() {
 #[test]
 fn a_camera_is_chosen_from_those_that_are_plugged_in() {
     let mut with_camera = snapshot(Language::English);
-    with_camera.devices.cameras.push(crate::engine::Device { id: "cam-1".to_owned(), name: "Desk camera".to_owned() });
+    with_camera.devices.cameras.push(parlor_media::Device { id: "cam-1".to_owned(), name: "Desk camera".to_owned() });
     let mut harness = open(with_camera, DESKTOP);
     harness.get_by_label("Settings").click();
     harness.run_steps(2);
     harness.get_by_role_and_label(egui::accesskit::Role::ComboBox, "Camera").click();
     harness.run_steps(3);
     harness.get_by_label("Desk camera").click();
-    let [Command::SetSettings(settings)] = &commands(&mut harness)[..] else { panic!("one change of the settings") };
-    assert_eq!(settings.camera, parlor_media::VideoSource::Device("cam-1".to_owned()));
+    let chosen = parlor_media::DeviceChoice::Camera(parlor_media::VideoSource::Device("cam-1".to_owned()));
+    assert_eq!(commands(&mut harness), [Command::UseDevice(chosen)]);
 }
 
 #[test]

@@ -1,52 +1,72 @@
 //! Microphone to packets.
 
-use std::{
-    sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    OnEvent, Shared, VoiceEvent,
+    OnEvent, Shared, Wishes, is_device,
     plan::{Plan, Planner},
 };
 use crate::{
-    AudioSource, FrameLog,
+    AudioSource, DeviceChoice, FrameLog,
     audio::{
         PIECE, Piece,
         capture::{Capture, Captured},
         clock, mixer,
         processing::Processing,
+        switch::DeviceEvent,
     },
     codec::opus::{Encoder, OpusError, PACKET},
     rate::Bitrate,
     rtp::{OutgoingPacket, PathReport},
 };
 
+/// `processed`: free what a device hears of echo and noise.
 pub(super) fn run(
     microphone: &AudioSource,
-    processing: Option<Processing>,
+    processed: bool,
     log: Option<&FrameLog>,
     outgoing: &Sender<OutgoingPacket>,
     shared: &Shared,
     on_event: &OnEvent,
 ) -> Result<(), OpusError> {
-    let mut sender = VoiceSender::new(rand::random(), rand::random(), WallClock::new(), processing)?;
-    let on_event = Arc::clone(on_event);
-    let mut capture = Capture::open(microphone, move |problem| on_event(VoiceEvent::Problem(problem)));
+    let mut sender = VoiceSender::new(rand::random(), rand::random(), WallClock::new(), None)?;
+    // A file or a tone shall arrive as it is.
+    let process = |sender: &mut VoiceSender, source: &AudioSource| match processed && is_device(source) {
+        true if sender.processing.is_none() => {
+            let (processing, reference) = Processing::new();
+            shared.wishes().reference = Some(reference);
+            sender.set_processing(Some(processing))
+        }
+        true => Ok(()),
+        false => sender.set_processing(None),
+    };
+    process(&mut sender, microphone)?;
+    let mut capture = Capture::open(microphone);
     let mut piece: Piece = [0.0; PIECE];
     for number in 0_u32.. {
         let captured = capture.read(&mut piece);
         if let Some(log) = log {
             log.said(number, crate::clock::unix_us_at(captured.at));
         }
-        let (stop, muted, report, budget) = {
+        shared.hear(&piece);
+        let (stop, muted, report, budget, source) = {
             let mut wishes = shared.wishes();
-            (wishes.stop, wishes.muted, wishes.report.take(), wishes.budget.take())
+            let Wishes { stop, muted, .. } = *wishes;
+            (stop, muted, wishes.report.take(), wishes.budget.take(), wishes.microphone.take())
         };
         if stop {
             return Ok(());
+        }
+        if let Some(source) = source {
+            capture.switch(source);
+        }
+        while let Some(event) = capture.poll_event() {
+            if let DeviceEvent::InUse(DeviceChoice::Microphone(source)) = &event {
+                process(&mut sender, source)?;
+            }
+            on_event(event.into());
         }
         if let Some(report) = report {
             sender.report(report)?;
@@ -128,6 +148,9 @@ impl CaptureClock {
     }
 }
 
+/// The length of a packet: what is stamped is its first sample.
+const PACKET_US: u64 = PACKET as u64 * 1_000 / 48;
+
 /// After the last word before a pause, so many packets say that it is one: any of them may be lost.
 const PAUSE_PACKETS: u8 = 3;
 
@@ -164,7 +187,6 @@ impl VoiceSender {
         processing: Option<Processing>,
     ) -> Result<Self, OpusError> {
         let mut encoder = Encoder::new()?;
-        // Only what went through noise suppression is ever silent enough, and a file shall arrive as it is.
         encoder.pause_in_silence(processing.is_some())?;
         let planner = Planner::new();
         let plan = planner.plan();
@@ -182,6 +204,14 @@ impl VoiceSender {
             timestamp,
             activity: Activity::Speaking { first: true },
         })
+    }
+
+    /// What the sound goes through from now on. Pauses are left out with it alone: only what went through noise
+    /// suppression is ever silent enough.
+    pub(super) fn set_processing(&mut self, processing: Option<Processing>) -> Result<(), OpusError> {
+        self.encoder.pause_in_silence(processing.is_some())?;
+        self.processing = processing;
+        Ok(())
     }
 
     pub(super) fn report(&mut self, report: PathReport) -> Result<(), OpusError> {
@@ -278,7 +308,7 @@ impl VoiceSender {
             marker,
             payload,
             copies: self.plan.copies,
-            captured_unix_us: Some(self.wall.unix_us(captured.at)),
+            captured_unix_us: Some(self.wall.unix_us(captured.at).saturating_sub(PACKET_US)),
             level: Some(level),
         }))
     }

@@ -40,7 +40,7 @@ fn pair(ends: [(AudioSource, AudioSink); 2]) -> Pair {
     let [a, b] = ends;
     let open = |i: usize, (microphone, speaker): (AudioSource, AudioSink), outgoing, incoming| {
         let told = told.clone();
-        Voice::open(&microphone, &speaker, true, None, outgoing, incoming, move |event| {
+        Voice::open(&microphone, &speaker, true, Timing::default(), outgoing, incoming, move |event| {
             let _ = told.send((i, event));
         })
     };
@@ -116,7 +116,7 @@ fn files_that_cannot_be_used_are_told_and_the_call_goes_on() {
     let mut told: Vec<_> = (0..2)
         .map(|_| match pair.wait_for(|(_, event)| matches!(event, VoiceEvent::Problem(_))) {
             (voice, VoiceEvent::Problem(problem)) => (voice, problem.device, problem.problem, problem.detail),
-            (_, VoiceEvent::FirstSound) => unreachable!("filtered"),
+            (_, VoiceEvent::FirstSound | VoiceEvent::InUse(_) | VoiceEvent::Refused(..)) => unreachable!("filtered"),
         })
         .collect();
     told.sort_by_key(|problem| problem.0);
@@ -126,6 +126,31 @@ fn files_that_cannot_be_used_are_told_and_the_call_goes_on() {
     }
     // Silence is sent in place of the one, and decoded in place of the other.
     pair.wait_until(1, |stats| stats.packets > 5);
+}
+
+#[test]
+fn microphone_and_loudspeaker_are_replaced_while_the_voice_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("heard.wav");
+    let pair = pair([(AudioSource::None, AudioSink::None), (AudioSource::None, AudioSink::None)]);
+    let before = pair.wait_until(1, |stats| stats.packets > 10);
+    pair.voices[0].use_microphone(AudioSource::Tone);
+    let in_use = VoiceEvent::InUse(DeviceChoice::Microphone(AudioSource::Tone));
+    pair.wait_for(|event| *event == (0, in_use.clone()));
+    pair.voices[1].use_speaker(AudioSink::File(path.clone()));
+    pair.wait_for(|(voice, event)| *voice == 1 && matches!(event, VoiceEvent::InUse(DeviceChoice::Speaker(_))));
+    let after = pair.wait_until(1, |stats| stats.level_dbfs > -20.0 && stats.packets > before.packets + 50);
+    assert_eq!(after.late, before.late);
+    let missing = AudioSource::File("/nonexistent/a.wav".into());
+    pair.voices[0].use_microphone(missing.clone());
+    let (_, refused) = pair.wait_for(|(_, event)| matches!(event, VoiceEvent::Refused(..)));
+    let VoiceEvent::Refused(choice, problem) = refused else { unreachable!("filtered") };
+    assert_eq!((choice, problem.problem), (DeviceChoice::Microphone(missing), Problem::BadFile));
+    let refused = pair.voices[1].stats();
+    pair.wait_until(1, |stats| stats.level_dbfs > -20.0 && stats.packets > refused.packets + 20);
+    assert!(pair.voices[0].microphone_dbfs() > -20.0, "the tone goes on");
+    drop(pair);
+    assert!(hound::WavReader::open(&path).unwrap().len() > 20_000, "the tone was played into the file");
 }
 
 #[test]

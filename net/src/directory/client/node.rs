@@ -47,6 +47,10 @@ const GRACE: Duration = Duration::from_secs(2);
 /// When something that was refused, for the moment, is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const ASK_TURN_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+/// When access to TURN is asked for again that was asked for together with the greeting, and did not come.
+const TURN_IS_LATE_AFTER: Duration = Duration::from_secs(2);
+
 const ASK_NODES_EVERY: Duration = Duration::from_secs(300);
 const RESERVE_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
@@ -409,11 +413,19 @@ impl Node {
     }
 
     fn bring_up_to_date(&mut self, cx: &mut Context<'_>) {
-        let Self { id, duty: Some(duty), link, known, .. } = self else { return };
+        let Self { id, duty: Some(duty), link, known, learned, .. } = self else { return };
+        let is_online = matches!(link, Link::Online { .. });
         let (Link::Greeting { stream, .. } | Link::Online { stream, .. }) = link else { return };
         let before: Vec<Place> = stream.asked.places().cloned().collect();
         let wish = Wish { local: cx.local, node: *id, card: cx.card, circle: cx.circle, duty };
-        let requests = stream.asked.bring_up_to(&wish);
+        let mut requests = stream.asked.bring_up_to(&wish);
+        // At once, too: whoever calls the first person that is shown may need the relay.
+        if let Some(hello) = requests.iter().position(|request| matches!(request, Request::Hello { .. }))
+            && !is_online
+            && !*learned
+        {
+            requests.insert(hello + 1, Request::Turn {});
+        }
         for request in &requests {
             let scope = match request {
                 // Only the first time is there a list to wait for.

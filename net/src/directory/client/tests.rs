@@ -180,14 +180,17 @@ fn a_node_is_dialled_greeted_and_asked_at_once_and_who_it_shows_is_seen() {
     assert_eq!((dials(&effects), states(&effects)), (1, vec![NodeLink::Connecting]));
     let link = rig.connect(node);
     assert!(
-        matches!(requests(&rig.effects())[..], [Request::Hello { .. }, Request::Join { place: Place::Lobby, .. }]),
+        matches!(
+            requests(&rig.effects())[..],
+            [Request::Hello { .. }, Request::Turn {}, Request::Join { place: Place::Lobby, .. }]
+        ),
         "without waiting for the welcome"
     );
     rig.now += ms(50);
     let effects = rig.push(node, link, welcome());
     assert_eq!(states(&effects), [NodeLink::Online { rtt: ms(50), turn: true }]);
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Reserve { .. })));
-    assert_eq!(requests(&effects), [&Request::Beat {}, &Request::Turn {}]);
+    assert_eq!(requests(&effects), [&Request::Beat {}]);
     let effects = rig.push(node, link, people(lobby(), vec![ann.entry()]));
     assert_eq!(seen(&effects), BTreeSet::from([ann.peer]));
     assert_eq!(rig.client.routes(&ann.peer).len(), 1);
@@ -277,12 +280,34 @@ fn a_node_that_stalls_at_any_point_is_given_up_and_tried_again() {
     }
 }
 
+/// To TURN, for an hour.
+fn access() -> Push {
+    let udp = vec!["0.0.0.0:3478".parse().unwrap()];
+    Push::Turn(TurnAccess { username: "u".into(), password: "p".into(), ttl_s: 3600, udp, stream: false })
+}
+
+#[test]
+fn access_to_the_relay_that_does_not_come_with_the_welcome_is_asked_for_again() {
+    let node = PeerId::random();
+    for comes in [true, false] {
+        let mut rig = Rig::with_nodes(&[node]);
+        let link = rig.online(node, &[]);
+        if comes {
+            rig.push(node, link, access());
+        }
+        rig.effects();
+        let again = requests(&rig.pass(ms(2500))).contains(&&Request::Turn {});
+        assert_ne!(again, comes);
+    }
+}
+
 #[test]
 fn a_node_that_answers_beats_stays_online_and_a_silent_one_does_not() {
     let node = PeerId::random();
     let mut rig = Rig::with_nodes(&[node]);
     let link = rig.online(node, &[]);
     rig.push(node, link, Push::Beat {});
+    rig.push(node, link, access());
     for _ in 0..30 {
         let effects = rig.pass(ms(2000));
         assert_eq!(requests(&effects), [&Request::Beat {}]);

@@ -40,6 +40,12 @@ fn one_digit(users: usize) -> u32 {
 }
 
 impl Registry {
+    /// At how many of our addresses other nodes have reached us, and at how many they have not.
+    pub(in crate::node) fn set_reached(&mut self, yes: usize, no: usize) {
+        let few = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        self.reached = Some((few(yes), few(no))).filter(|reached| *reached != (0, 0));
+    }
+
     pub(super) fn status(&mut self, now: Instant, client: ClientId) {
         let status = NodeStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -48,6 +54,7 @@ impl Registry {
             about_online: Some(self.rough_count.of(now, self.users)),
             max_online: u32::try_from(self.terms.users).unwrap_or(u32::MAX),
             max_in_place: u32::try_from(self.terms.place_members).unwrap_or(u32::MAX),
+            reached: self.reached,
         };
         self.effects.push_back(Effect::TellStatus { client, status });
     }

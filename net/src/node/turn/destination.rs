@@ -12,7 +12,7 @@ pub(in crate::node) struct Destinations {
 }
 
 impl Destinations {
-    pub(super) fn allow(self, ip: IpAddr) -> bool {
+    pub(in crate::node) fn allow(self, ip: IpAddr) -> bool {
         match ip.to_canonical() {
             IpAddr::V4(ip) => self.allow_v4(ip),
             IpAddr::V6(ip) => self.allow_v6(ip),

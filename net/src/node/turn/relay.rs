@@ -95,9 +95,21 @@ pub(in crate::node) struct Turn {
 /// From the streams' tasks.
 #[derive(Debug)]
 pub(super) enum Inbound {
-    Opened { stream: u64, outbound: mpsc::Sender<Vec<u8>> },
-    Datagram { stream: u64, datagram: Vec<u8> },
-    Closed { stream: u64 },
+    Opened {
+        stream: u64,
+        outbound: mpsc::Sender<Vec<u8>>,
+    },
+    Datagram {
+        stream: u64,
+        datagram: Vec<u8>,
+    },
+    Closed {
+        stream: u64,
+    },
+    /// Not from a stream: this is how our addresses are known outside now.
+    KnownAs {
+        public: Vec<IpAddr>,
+    },
 }
 
 impl Turn {
@@ -129,6 +141,12 @@ impl Turn {
         // The client knows best by which address it has reached us.
         let udp = vec![SocketAddr::from(([0, 0, 0, 0], self.port))];
         TurnAccess { username, password, ttl_s: self.access_s, udp, stream: true }
+    }
+
+    /// How our addresses are known outside from now on. Those of relay sockets that are open stay what they are.
+    pub(in crate::node) fn is_known_as(&self, public: Vec<IpAddr>) {
+        // Full: it is said again when it changes again; that is after a flood.
+        let _ = self.inbound.try_send(Inbound::KnownAs { public });
     }
 
     /// Serves TURN over a stream, in place of that person's stream before.
@@ -289,6 +307,10 @@ impl Task {
             Inbound::Closed { stream } => {
                 self.streams.remove(&stream);
                 self.server.closed(Path::Stream(stream));
+            }
+            Inbound::KnownAs { public } => {
+                self.server.is_known_as(&public);
+                self.config.public = public;
             }
         }
         self.carry_out();

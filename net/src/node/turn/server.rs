@@ -193,6 +193,11 @@ impl Server {
         self.effects.push_back(Effect::ToClient { path: allocation.path, datagram });
     }
 
+    /// Further addresses are our own. Those before stay so: relay sockets are known by them.
+    pub(super) fn is_known_as(&mut self, public: &[IpAddr]) {
+        self.terms.own.extend(public);
+    }
+
     /// A relay socket was opened, and is known at this address; or it could not be.
     pub(super) fn opened(&mut self, now: Instant, relay: RelayId, address: Option<SocketAddr>) {
         let Some(allocation) = self.allocations.get_mut(&relay) else {

@@ -6,7 +6,7 @@ use libp2p::{Multiaddr, swarm::ConnectionId};
 
 use super::{
     super::{Effect, ice::Access},
-    ANSWER_WITHIN, ASK_AGAIN_AFTER, ASK_TURN_AGAIN_AFTER, Context, Node,
+    ANSWER_WITHIN, ASK_AGAIN_AFTER, ASK_TURN_AGAIN_AFTER, Context, Node, TURN_IS_LATE_AFTER,
     link::{End, Link, Online},
 };
 use crate::{
@@ -75,7 +75,8 @@ impl Node {
                     answer_by: None,
                     probed: false,
                     access: None,
-                    ask_turn_at: (turn && !self.learned).then_some(cx.now),
+                    // It was asked for with the greeting.
+                    ask_turn_at: (turn && !self.learned).then_some(cx.now + TURN_IS_LATE_AFTER),
                     ask_nodes_at: cx.circle.learn_nodes.then_some(cx.now),
                     reserve_at: relay.then_some(cx.now),
                     ask_again_at: None,
@@ -195,7 +196,9 @@ impl Node {
                 }
             }
             (Link::Online { .. }, "nodes") => {}
-            (Link::Online { online, .. }, "turn") => online.ask_turn_at = Some(cx.now + ASK_TURN_AGAIN_AFTER),
+            (Link::Online { online, .. }, "turn") => {
+                online.ask_turn_at = online.turn.then_some(cx.now + ASK_TURN_AGAIN_AFTER);
+            }
             (Link::Greeting { stream, .. }, _) => stream.lists.clear(),
             (Link::Online { stream, online }, _) => {
                 // Which one, the node does not say: no list is waited for any more.
