@@ -24,7 +24,7 @@ use std::{
 use parlor_media::{
     Camera, VideoSink, VideoSource, frame_slot,
     pipeline::{Timing, video_recv::VideoRecv, video_send::VideoSend},
-    rtp::{IncomingPacket, OutgoingPacket, PathReport},
+    rtp::{IncomingPacket, OutgoingPacket},
 };
 
 fn main() -> std::io::Result<()> {
@@ -59,7 +59,6 @@ fn main() -> std::io::Result<()> {
     let mut before = (0, 0);
     for second in 1..=seconds {
         thread::sleep((start + Duration::from_secs(second)).saturating_duration_since(Instant::now()));
-        send.report(PathReport { loss: 0.0, rtt_ms: 1.0, jitter_ms: 0.0 });
         let (sent, shown) = (send.stats(), recv.stats());
         latencies.extend(shown.latency_ms);
         let now = (bytes.load(Ordering::Relaxed), packets.load(Ordering::Relaxed));

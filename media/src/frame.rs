@@ -1,5 +1,9 @@
 //! Pictures in memory: I420 planes in one pooled buffer, shared and never copied between threads.
 
+mod scale;
+
+pub(crate) use scale::Scaler;
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 /// When something was captured or is to be shown: microseconds on the clock of whoever made it. Differences between

@@ -5,6 +5,8 @@
 //! only say what becomes of a packet; [`Queued`] does the queueing that the chain's contract asks for. They run on the
 //! connection's own task: they never block and never wait.
 
+pub(crate) mod arrivals;
+pub(crate) mod congestion;
 pub(crate) mod deliver;
 #[cfg(test)]
 mod fuzz;
@@ -154,6 +156,12 @@ pub(crate) struct Meter {
     pub(crate) receive_loss: AtomicU32,
     /// The remote video stream's SSRC; 0 until it is known.
     pub(crate) remote_video: AtomicU32,
+    /// What waits in the pacer takes so many microseconds.
+    pub(crate) pacer_us: AtomicU32,
+    /// From a packet's departure to the far end's report on it, microseconds; 0 until there is one.
+    pub(crate) loop_us: AtomicU32,
+    /// More bits per second than this are of no use, as far as the pipelines know; 0 until they do.
+    pub(crate) max_bps: AtomicU32,
     /// Round-trip time in microseconds; 0 until it is known.
     rtt_us: AtomicU32,
 }
@@ -165,6 +173,11 @@ impl Meter {
             0 => None,
             micros => Some(Duration::from_micros(u64::from(micros))),
         }
+    }
+
+    /// The part of packets that is lost on the way to us, before repair.
+    pub(crate) fn loss(&self) -> f32 {
+        self.receive_loss.load(Ordering::Relaxed) as f32 / 256.0
     }
 
     fn set_rtt(&self, rtt: Duration) {

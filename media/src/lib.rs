@@ -33,8 +33,8 @@ pub use frame::{Frame, MediaTime};
 pub use frame_log::FrameLog;
 pub use frame_slot::{FrameReceiver, FrameSender, frame_slot};
 pub use session::{
-    AudioRecvStats, CameraState, DeviceKind, DeviceProblem, Ice, IcePolicy, IceServer, Interfaces, Path, PathKind,
-    Problem, Session, SessionConfig, SessionEvent, SessionEvents, Stats, Trial, TrialConfig, TrialEvent, TrialPhase,
-    TrialProgress, TrialResult, VideoRecvStats, VideoSendStats,
+    AudioRecvStats, CameraState, DeviceKind, DeviceProblem, Ice, IcePolicy, IceServer, Interfaces, Limit, Path,
+    PathKind, Problem, Session, SessionConfig, SessionEvent, SessionEvents, Stats, Trial, TrialConfig, TrialEvent,
+    TrialPhase, TrialProgress, TrialResult, VideoRecvStats, VideoSendStats,
 };
 pub use source::{AudioSink, AudioSource, ParseSourceError, VideoSink, VideoSource};

@@ -41,7 +41,7 @@ use webrtc::{
 pub(crate) use crate::interceptors::{Kind, Meter, rtcp_tap::Feedback};
 use crate::{
     Ice, IcePolicy, Interfaces, Path, PathKind,
-    interceptors::{deliver::Deliver, nack::RequestLost, rtcp_tap::TapRtcp},
+    interceptors::{congestion::Congestion, deliver::Deliver, nack::RequestLost, rtcp_tap::TapRtcp},
     rtp::{IncomingPacket, OutgoingPacket},
 };
 use candidate::Candidate;
@@ -55,7 +55,7 @@ const MAX_DESCRIPTION: usize = 32 * 1024;
 /// Events that wait for the session; candidates are the most of them.
 const MAX_EVENTS: usize = 256;
 /// Requests and reports that wait for the session.
-const MAX_FEEDBACK: usize = 32;
+const MAX_FEEDBACK: usize = 64;
 /// Relays of the far end that are remembered.
 const MAX_RELAYS: usize = 256;
 /// Packets that wait for a pipeline: at 720p, more than a second of video.
@@ -146,6 +146,7 @@ impl Peer {
         let (audio_in, audio_output) = std_mpsc::sync_channel(MAX_INCOMING);
         let (video_in, video_output) = std_mpsc::sync_channel(MAX_INCOMING);
         let interceptors = engine::interceptors(
+            Congestion::new(rand::random(), feedback.clone(), Arc::clone(&meter)),
             TapRtcp::new(feedback.clone(), Arc::clone(&meter)),
             RequestLost::new(rand::random(), Arc::clone(&meter)),
             Deliver::new(audio_in, video_in, Arc::clone(&meter)),
@@ -298,7 +299,7 @@ impl Peer {
     }
 
     /// What was counted.
-    pub(crate) fn meter(&self) -> &Meter {
+    pub(crate) fn meter(&self) -> &Arc<Meter> {
         &self.meter
     }
 

@@ -1,11 +1,30 @@
-//! How much to send: pure, from what the far end reports to what the encoder aims at.
+//! How much to send, and of what: pure, from what the far end reports to what each stream may take.
+//!
+//! [`Controller`] turns the fate of packets into a bitrate for all of them together, [`Pacer`] spreads packets in time,
+//! [`Repairs`] says which are worth sending again, [`Allocation`] divides the bitrate (voice first), and [`Ladder`] picks a size and a frame rate for the picture's
+//! part. None of them reads a clock or does I/O; a simulated link tries them all in `simulator`.
 
-mod video;
+mod allocation;
+mod controller;
+mod delay;
+mod delivery;
+mod history;
+mod ladder;
+mod pacer;
+mod repairs;
+#[cfg(test)]
+mod simulator;
 
-pub(crate) use video::VideoRate;
+pub(crate) use allocation::{Allocation, Demand, packet_size};
+pub(crate) use controller::{Controller, Outcome};
+pub(crate) use history::{Arrival, History};
+pub use ladder::Limit;
+pub(crate) use ladder::{Ladder, Step};
+pub(crate) use pacer::{Class, Pacer};
+pub(crate) use repairs::Repairs;
 
 /// Bits per second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Bitrate(u32);
 
 impl Bitrate {
@@ -17,7 +36,11 @@ impl Bitrate {
         self.0
     }
 
-    fn scaled(self, factor: f32) -> Self {
+    pub(crate) fn scaled(self, factor: f32) -> Self {
         Self((self.0 as f32 * factor) as u32)
+    }
+
+    pub(crate) const fn saturating_sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
     }
 }

@@ -50,3 +50,18 @@ pub struct PathReport {
     /// Interarrival jitter in milliseconds.
     pub jitter_ms: f32,
 }
+
+/// How much the path to the far end carries, and how it does.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Network {
+    /// For everything that is sent, with all headers, bits per second.
+    pub available_bps: u32,
+    /// The same, when the queue that is just being drained is gone.
+    pub sustainable_bps: u32,
+    /// Part of packets that was lost lately, 0.0 to 1.0.
+    pub loss: f32,
+    /// How long packets stand in queues on the way, milliseconds.
+    pub queue_ms: f32,
+    /// The path is the limit, not what there is to send.
+    pub is_limited: bool,
+}

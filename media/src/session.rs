@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 pub use event::{CameraState, DeviceKind, DeviceProblem, Path, PathKind, Problem, SessionEvent};
-pub use stats::{AudioRecvStats, Stats, VideoRecvStats, VideoSendStats};
+pub use stats::{AudioRecvStats, Limit, Stats, VideoRecvStats, VideoSendStats};
 pub use trial::{Trial, TrialConfig, TrialEvent, TrialPhase, TrialProgress, TrialResult};
 
 use crate::{AudioSink, AudioSource, DeviceChoice, FrameSender, VideoSink, VideoSource};

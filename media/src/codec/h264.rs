@@ -8,7 +8,7 @@ mod payload;
 
 pub(crate) use decoder::Decoder;
 pub(crate) use encoder::Encoder;
-pub(crate) use payload::{Depacketizer, Packetizer, starts_key_frame};
+pub(crate) use payload::{Depacketizer, MAX_PAYLOAD, Packetizer, starts_key_frame};
 
 /// The codec's name in SDP.
 const NAME: &str = "H264";

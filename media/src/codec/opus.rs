@@ -57,8 +57,8 @@ impl Encoder {
         Ok(Self { inner, buffer: Box::new([0; LARGEST]), toc: 0x78 })
     }
 
-    /// Encodes 20 ms.
-    pub fn encode(&mut self, samples: &[f32; PACKET]) -> Result<Bytes, OpusError> {
+    /// Encodes 20 or 40 ms.
+    pub fn encode(&mut self, samples: &[f32]) -> Result<Bytes, OpusError> {
         let len = self.inner.encode_float(samples, &mut self.buffer[..])?;
         if let Some(toc) = self.buffer[..len].first() {
             self.toc = *toc;
@@ -178,7 +178,7 @@ mod tests {
     use crate::audio::mixer::tests::{level_at, sine, voice};
 
     fn packets(sound: &[f32], encoder: &mut Encoder) -> Vec<Bytes> {
-        sound.chunks_exact(PACKET).map(|samples| encoder.encode(samples.try_into().unwrap()).unwrap()).collect()
+        sound.chunks_exact(PACKET).map(|samples| encoder.encode(samples).unwrap()).collect()
     }
 
     #[test]

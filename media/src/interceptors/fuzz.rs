@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use rtc::{
-    interceptor::{AttributedPacket, Packet, TaggedPacket},
+    interceptor::{AttributedPacket, Packet, RTPHeaderExtension, StreamInfo, TaggedPacket},
     rtcp,
     rtp::{self},
     shared::{TransportContext, marshal::Unmarshal as _},
@@ -13,10 +13,12 @@ use tokio::sync::mpsc;
 
 use super::{
     Stage,
+    arrivals::ReportArrivals,
+    congestion::{Congestion, TRANSPORT_CC},
     nack::RequestLost,
     rtcp_tap::TapRtcp,
     rtx::UnwrapRtx,
-    testing::{AUDIO, VIDEO, VIDEO_RTX, audio_stream, pass_in, video_stream},
+    testing::{AUDIO, VIDEO, VIDEO_RTX, audio_stream, pass_in, pass_out, video_stream},
 };
 use crate::mutator::fuzz;
 
@@ -101,5 +103,64 @@ fn fuzz_rtcp() {
                 assert!((0.0..=1.0).contains(&report.loss) && report.rtt_ms.is_finite() && report.jitter_ms >= 0.0);
             }
         }
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "packets need a time of arrival; any will do")]
+fn fuzz_transport_wide_feedback() {
+    let start = Instant::now();
+    let (feedback, mut heard) = mpsc::channel(4);
+    let mut stage = Congestion::new(1, feedback, Arc::default());
+    let extension = RTPHeaderExtension { uri: TRANSPORT_CC.to_owned(), id: 7 };
+    stage.bind_local(&StreamInfo { rtp_header_extensions: vec![extension], ..video_stream() });
+    let mut sequence = 0;
+    let mut send = |stage: &mut Congestion, now| {
+        sequence += 1;
+        let bytes = rtp_bytes(VIDEO, 102, sequence, &[0x65; 900]);
+        let packet = rtp::Packet::unmarshal(&mut Bytes::from(bytes)).expect("a packet of ours");
+        pass_out(stage, tagged(now, Packet::Rtp(packet)));
+    };
+    (0..200).for_each(|_| send(&mut stage, start));
+    // Base 1, eight packets: a vector of two bits each and a run; reference time 2, then the deltas in 0.25 ms.
+    let samples = [
+        rtcp_bytes(15, 205, &[1, VIDEO, 0x0001_0008, 0x0000_0201, 0xd555_2001, 0x0408_0c10, 0x1418_1c20]),
+        rtcp_bytes(15, 205, &[1, VIDEO, 0x0005_0003, 0xffff_ff02, 0xe000_0000, 0x7fff_8000]),
+        rtcp_bytes(15, 205, &[1, VIDEO, 0x0000_ffff, 0x0000_0003, 0x1fff_3fff, 0x3fff_3fff, 0x3fff_3fff, 0x3fff_3fff]),
+        rtcp_bytes(15, 205, &[1, VIDEO, 0x0001_0002, 0x0000_0100, 0x2001_0000]),
+    ];
+    let mut reports = 0_u32;
+    fuzz(&samples, |bytes| {
+        let Ok(packets) = rtcp::packet::unmarshal(&mut Bytes::copy_from_slice(bytes)) else { return };
+        reports += 1;
+        let now = start + std::time::Duration::from_millis(u64::from(reports));
+        send(&mut stage, now);
+        assert_eq!(pass_in(&mut stage, tagged(now, Packet::Rtcp(packets))).len(), 1);
+        stage.timeout(now, &mut std::collections::VecDeque::new());
+        while let Ok(feedback) = heard.try_recv() {
+            if let super::rtcp_tap::Feedback::Network(network) = feedback {
+                assert!((40_000..=10_000_000).contains(&network.available_bps), "{network:?}");
+                assert!((0.0..=1.0).contains(&network.loss) && network.queue_ms.is_finite(), "{network:?}");
+            }
+        }
+    });
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "packets need a time of arrival; any will do")]
+fn fuzz_transport_wide_numbers() {
+    let start = Instant::now();
+    let mut stage = ReportArrivals::new(1);
+    let extension = RTPHeaderExtension { uri: TRANSPORT_CC.to_owned(), id: 1 };
+    stage.bind_remote(&StreamInfo { rtp_header_extensions: vec![extension], ..video_stream() });
+    let mut packets = 0_u32;
+    fuzz(&[rtp_bytes(VIDEO, 102, 1000, &[0x65; 40]), rtp_bytes(AUDIO, 111, 65_535, &[0xf8; 20])], |bytes| {
+        let Ok(packet) = rtp::Packet::unmarshal(&mut Bytes::copy_from_slice(bytes)) else { return };
+        packets += 1;
+        let now = start + std::time::Duration::from_millis(u64::from(packets) * 3);
+        assert_eq!(pass_in(&mut stage, tagged(now, Packet::Rtp(packet))).len(), 1);
+        let mut reports = std::collections::VecDeque::new();
+        stage.timeout(now, &mut reports);
+        assert!(reports.len() <= 1);
     });
 }

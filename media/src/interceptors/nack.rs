@@ -18,8 +18,10 @@ use super::{Meter, Stage};
 const REORDERING: Duration = Duration::from_millis(5);
 /// The shortest time between two requests for the same packet.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
+/// Loss, of what we receive, from which several repairs of a packet may be on their way.
+const HEAVY_LOSS: f32 = 0.08;
 /// Requests for the same packet.
-const MAX_REQUESTS: u8 = 8;
+const MAX_REQUESTS: u8 = 12;
 /// Packets before the first that came, which are asked for too: those that arrive in one burst with the end of the DTLS
 /// handshake are lost, since their keys are not in place yet, and they begin the first key frame.
 const BEFORE_FIRST: u64 = 32;
@@ -61,8 +63,7 @@ impl Stage for RequestLost {
     }
 
     fn timeout(&mut self, now: Instant, onward: &mut VecDeque<TaggedPacket>) {
-        // A repair takes a round trip, and a little for the sender to answer.
-        let interval = self.meter.rtt().map_or(MIN_INTERVAL, |rtt| (rtt + rtt / 4).max(MIN_INTERVAL));
+        let interval = self.meter.rtt().map_or(MIN_INTERVAL, |rtt| interval(rtt, self.meter.loss()));
         for (&ssrc, arrivals) in &mut self.streams {
             let lost = arrivals.due(now, interval);
             if lost.is_empty() {
@@ -103,6 +104,13 @@ impl Stage for RequestLost {
             self.retransmissions.remove(&rtx);
         }
     }
+}
+
+/// How long to wait for a repair: a round trip, and a little for the sender to answer. Where much is lost, requests and
+/// repairs are too: several are on their way at a time, since what comes twice costs less than a picture that stands.
+fn interval(rtt: Duration, loss: f32) -> Duration {
+    let trips = if loss > HEAVY_LOSS { 0.6 } else { 1.25 };
+    rtt.mul_f32(trips).max(MIN_INTERVAL)
 }
 
 /// What arrived of one stream, and what did not. Pure.

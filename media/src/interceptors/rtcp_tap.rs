@@ -17,7 +17,7 @@ use rtc::{
 use tokio::sync::mpsc;
 
 use super::{Kind, Meter, Stage};
-use crate::rtp::PathReport;
+use crate::rtp::{Network, PathReport};
 
 /// Sender reports that a receiver report may still answer.
 const MAX_SENT_REPORTS: usize = 16;
@@ -27,8 +27,12 @@ const MAX_SENT_REPORTS: usize = 16;
 pub(crate) enum Feedback {
     /// Its decoder needs a key frame (RFC 4585, section 6.3.1; RFC 5104, section 4.3.1).
     KeyFrameRequest,
+    /// Much of the picture is lost, and will not be repaired: it has to begin anew.
+    PictureLost,
     /// How one of our streams gets through.
     Report(Kind, PathReport),
+    /// How much the path carries.
+    Network(Network),
 }
 
 /// The stage that listens.

@@ -18,6 +18,8 @@ use webrtc::peer_connection::{MediaEngine, SettingEngine, SettingEngineBuilder};
 use super::Error;
 use crate::interceptors::{
     Kind, Queued,
+    arrivals::ReportArrivals,
+    congestion::{Congestion, TRANSPORT_CC},
     deliver::{ABS_CAPTURE_TIME, Deliver},
     nack::RequestLost,
     rtcp_tap::TapRtcp,
@@ -66,7 +68,7 @@ pub(super) fn codec(kind: Kind) -> RTCRtpCodec {
             clock_rate: 48_000,
             channels: 2,
             sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
-            rtcp_feedback: vec![],
+            rtcp_feedback: vec![feedback("transport-cc", "")],
         },
         // Constrained baseline, level 3.1: 1280 x 720 at 30 frames/s (RFC 6184, section 8.1).
         Kind::Video => RTCRtpCodec {
@@ -74,7 +76,12 @@ pub(super) fn codec(kind: Kind) -> RTCRtpCodec {
             clock_rate: 90_000,
             channels: 0,
             sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".to_owned(),
-            rtcp_feedback: vec![feedback("ccm", "fir"), feedback("nack", ""), feedback("nack", "pli")],
+            rtcp_feedback: vec![
+                feedback("ccm", "fir"),
+                feedback("nack", ""),
+                feedback("nack", "pli"),
+                feedback("transport-cc", ""),
+            ],
         },
     }
 }
@@ -113,6 +120,7 @@ pub(super) fn media() -> Result<MediaEngine, Error> {
     )?;
     for (uri, kinds) in [
         (MID, &[RtpCodecKind::Audio, RtpCodecKind::Video][..]),
+        (TRANSPORT_CC, &[RtpCodecKind::Audio, RtpCodecKind::Video]),
         (ABS_CAPTURE_TIME, &[RtpCodecKind::Audio, RtpCodecKind::Video]),
         (AUDIO_LEVEL, &[RtpCodecKind::Audio]),
     ] {
@@ -142,13 +150,15 @@ pub(super) fn settings() -> SettingEngine {
 }
 
 /// The chain, from the network to the pipelines.
-pub(super) fn interceptors(tap: TapRtcp, lost: RequestLost, deliver: Deliver) -> Registry {
+pub(super) fn interceptors(congestion: Congestion, tap: TapRtcp, lost: RequestLost, deliver: Deliver) -> Registry {
     // Reception is reported before repair, so that the sender learns of every loss.
     let report_received = ReceiverReportBuilder::new().with_interval(REPORT_INTERVAL).build();
     let report_sent = SenderReportBuilder::new().with_interval(REPORT_INTERVAL).build();
     Registry::new()
+        .with(Slot::Pacer, Queued::new(congestion))
         .with(Slot::NackResponder, NackResponderBuilder::new().build())
         .with(Slot::from(4_500), Queued::new(tap))
+        .with(Slot::from(6_000), Queued::new(ReportArrivals::new(rand::random())))
         .with(Slot::from(6_100), report_received)
         .with(Slot::from(6_500), Queued::new(UnwrapRtx::default()))
         .with(Slot::NackGenerator, Queued::new(lost))

@@ -120,7 +120,7 @@ pub(super) async fn write(
     };
     let Some(held) = hold(&mut packets, &mut connected, keep).await else { return };
     if held.incomplete && track.kind == Kind::Video {
-        let _ = feedback.try_send(Feedback::KeyFrameRequest);
+        let _ = feedback.try_send(Feedback::PictureLost);
     }
     let mut early = held.packets.into_iter();
     let mut burst = 0;

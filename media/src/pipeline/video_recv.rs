@@ -51,7 +51,7 @@ pub enum VideoRecvEvent {
 #[derive(Default)]
 struct Shared {
     stopping: bool,
-    rtt: Option<Duration>,
+    path: Option<(Duration, f32)>,
     stats: VideoRecvStats,
 }
 
@@ -81,9 +81,9 @@ impl VideoRecv {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// The round-trip time, by which repairs are waited for.
-    pub fn set_rtt(&self, rtt: Duration) {
-        lock(&self.shared).rtt = Some(rtt);
+    /// The round-trip time, by which repairs are waited for, and the part of packets that is lost before repair.
+    pub fn set_path(&self, rtt: Duration, loss: f32) {
+        lock(&self.shared).path = Some((rtt, loss));
     }
 
     /// How it goes.
@@ -147,8 +147,9 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
                 if shared.stopping {
                     return;
                 }
-                if let Some(rtt) = shared.rtt.take() {
+                if let Some((rtt, loss)) = shared.path.take() {
                     self.assembly.set_rtt(rtt);
+                    self.assembly.set_loss(loss);
                 }
             }
             // Whatever came meanwhile goes in before anything is decided.

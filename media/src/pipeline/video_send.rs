@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -10,15 +10,23 @@ use std::{
 use tokio::sync::mpsc;
 
 use crate::{
-    Frame, FrameReceiver, MediaTime, VideoSendStats, clock,
+    Frame, FrameReceiver, Limit, MediaTime, VideoSendStats, clock,
     codec::{CodecError, Encoded, VideoEncoder, h264},
-    rate::VideoRate,
-    rtp::{OutgoingPacket, PathReport},
+    frame::Scaler,
+    interceptors::Meter,
+    rate::{Bitrate, Ladder, Step},
+    rtp::OutgoingPacket,
     stats::PerSecond,
 };
 
 /// A key frame is large, and everyone who lost something asks for one: they share it.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(300);
+/// A round trip is not taken to be longer.
+const LONGEST_TRIP: Duration = Duration::from_millis(800);
+/// What waits in the pacer for longer is late already: rather leave a frame out. Key frames take longer to leave.
+const MAX_BACKLOG: Duration = Duration::from_millis(90);
+/// What the encoder's rate control reckons with, whatever the camera gives.
+const NOMINAL_FPS: f32 = 30.0;
 /// How soon a stop is noticed when no frames come.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
 
@@ -33,8 +41,32 @@ pub struct VideoSend {
 struct Shared {
     stopping: bool,
     key_frame_wanted: bool,
-    report: Option<PathReport>,
+    anew: bool,
+    /// The far end asked for one, then.
+    key_frame_asked: Option<Instant>,
+    budget: Budget,
+    /// Of the connection: what its pacer holds.
+    meter: Option<Arc<Meter>>,
     stats: VideoSendStats,
+}
+
+/// What the picture may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Budget {
+    /// `None`: nothing for now.
+    pub(crate) bitrate: Option<Bitrate>,
+    /// The same, without passing dips: what the size goes by.
+    pub(crate) sustainable: Bitrate,
+    /// Bytes of payload in a packet, at most.
+    pub(crate) packet_size: usize,
+}
+
+impl Default for Budget {
+    /// Until the path is known.
+    fn default() -> Self {
+        let bitrate = Bitrate::from_bps(1_400_000);
+        Self { bitrate: Some(bitrate), sustainable: bitrate, packet_size: h264::MAX_PAYLOAD }
+    }
 }
 
 impl VideoSend {
@@ -47,14 +79,29 @@ impl VideoSend {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// The far end can't decode without one (PLI or FIR).
+    /// The far end can't go on without one.
     pub fn request_key_frame(&self) {
         lock(&self.shared).key_frame_wanted = true;
     }
 
-    /// What the far end says of the path.
-    pub fn report(&self, report: PathReport) {
-        lock(&self.shared).report = Some(report);
+    /// What was sent is lost: the picture begins anew, as small as the path is now.
+    pub fn begin_anew(&self) {
+        lock(&self.shared).anew = true;
+    }
+
+    /// The far end asks for one (PLI or FIR). When one is on its way already, that is the answer.
+    pub fn key_frame_requested(&self) {
+        lock(&self.shared).key_frame_asked = Some(clock::now());
+    }
+
+    /// What the picture may take from now on.
+    pub(crate) fn set_budget(&self, budget: Budget) {
+        lock(&self.shared).budget = budget;
+    }
+
+    /// Frames are left out when what this counts in the connection's pacer is too much.
+    pub(crate) fn follow(&self, meter: Arc<Meter>) {
+        lock(&self.shared).meter = Some(meter);
     }
 
     /// How it goes.
@@ -88,7 +135,10 @@ struct Worker {
     packets: mpsc::Sender<OutgoingPacket>,
     packetizer: h264::Packetizer,
     bitstream: Vec<u8>,
+    scaler: Scaler,
     stream: Option<Stream>,
+    budget: Budget,
+    meter: Option<Arc<Meter>>,
     /// The far end's picture can't go on without a key frame: it asked, or something that it needs was not sent.
     key_frame_due: bool,
     last_key_frame: Option<Instant>,
@@ -97,11 +147,18 @@ struct Worker {
     encode_ms: PerSecond,
 }
 
-/// What depends on the size of the picture.
+/// What depends on the camera.
 struct Stream {
     encoder: Box<dyn VideoEncoder>,
-    rate: VideoRate,
+    /// What the encoder was told to aim at.
+    aim: Bitrate,
+    ladder: Ladder,
+    pace: FramePace,
+    /// What the camera gives, and what is encoded.
+    source: (u32, u32),
     size: (u32, u32),
+    /// Mean time to encode a frame, milliseconds.
+    encode_ms: f32,
 }
 
 impl Worker {
@@ -111,7 +168,10 @@ impl Worker {
             packets,
             packetizer: h264::Packetizer::default(),
             bitstream: Vec::new(),
+            scaler: Scaler::default(),
             stream: None,
+            budget: Budget::default(),
+            meter: None,
             key_frame_due: true,
             last_key_frame: None,
             // Random, so that encryption has unpredictable headers (RFC 3550, section 5.1).
@@ -124,17 +184,23 @@ impl Worker {
     fn run(mut self, frames: &FrameReceiver) {
         loop {
             let frame = frames.take_until(clock::now() + IDLE_WAIT);
-            let now = clock::now();
-            let report = {
+            {
                 let mut shared = lock(&self.shared);
                 if shared.stopping || self.packets.is_closed() {
                     return;
                 }
                 self.key_frame_due |= std::mem::take(&mut shared.key_frame_wanted);
-                shared.report.take()
-            };
-            if let (Some(report), Some(stream)) = (report, &mut self.stream) {
-                stream.handle_report(now, report);
+                let asked = shared.key_frame_asked.take();
+                let anew = std::mem::take(&mut shared.anew);
+                self.budget = shared.budget;
+                if self.meter.is_none() {
+                    self.meter = shared.meter.take();
+                }
+                drop(shared);
+                self.key_frame_due |= anew || asked.is_some_and(|at| !self.is_answered(at));
+                if let (true, Some(stream), Some(bitrate)) = (anew, &mut self.stream, self.budget.bitrate) {
+                    stream.ladder.begin_anew(bitrate);
+                }
             }
             match frame {
                 Some(frame) => self.handle_frame(&frame),
@@ -143,6 +209,13 @@ impl Worker {
             }
             self.publish(clock::now());
         }
+    }
+
+    /// Whether a request that came then was made before the last key frame can have arrived.
+    fn is_answered(&self, asked: Instant) -> bool {
+        let loop_us = self.meter.as_ref().map_or(0, |meter| meter.loop_us.load(Ordering::Relaxed));
+        let trip = Duration::from_micros(u64::from(loop_us)).mul_f32(1.2).min(LONGEST_TRIP);
+        self.last_key_frame.is_some_and(|at| asked.saturating_duration_since(at) < trip)
     }
 
     /// The camera is gone for good; the handle still wants its figures.
@@ -154,24 +227,51 @@ impl Worker {
     }
 
     fn handle_frame(&mut self, frame: &Frame) {
-        if self.packets.capacity() * 2 < self.packets.max_capacity() {
+        let stream = Stream::for_source(&mut self.stream, (frame.width(), frame.height()));
+        stream.pace.saw(frame.captured);
+        stream.ladder.set_source(Step { height: frame.height(), fps: stream.pace.source_fps() });
+        if let Some(meter) = &self.meter {
+            meter.max_bps.store(stream.ladder.useful().as_bps() + BESIDE_PICTURE_BPS, Ordering::Relaxed);
+        }
+        let Some(bitrate) = self.budget.bitrate else {
+            // The far end keeps the last picture; the next needs it no more.
+            self.key_frame_due = true;
+            return;
+        };
+        let now = clock::now();
+        stream.ladder.handle_bitrate(now, self.budget.sustainable);
+        let step = stream.ladder.step();
+        stream.aim_at(bitrate, step.fps);
+        if !stream.pace.is_due(frame.captured, step.fps) {
+            return;
+        }
+        if self.packets.capacity() * 2 < self.packets.max_capacity() || self.backlog() > MAX_BACKLOG {
             // Before encoding, so that nothing refers to what was left out.
             tracing::trace!("the network is behind: a frame is left out");
             return;
         }
-        if let Err(error) = self.send(frame) {
+        let scaled = self.scaler.to_height(frame, step.height);
+        if let Err(error) = self.send(&scaled, now) {
             tracing::warn!(%error, "a frame can't be encoded");
             self.stream = None;
             self.key_frame_due = true;
         }
     }
 
-    fn send(&mut self, frame: &Frame) -> Result<(), CodecError> {
-        let now = clock::now();
-        let key_frame_allowed = self.last_key_frame.is_none_or(|at| now - at >= KEY_FRAME_INTERVAL);
-        let stream = Stream::for_size(&mut self.stream, (frame.width(), frame.height()));
+    /// How long what waits in the pacer takes.
+    fn backlog(&self) -> Duration {
+        let micros = self.meter.as_ref().map_or(0, |meter| meter.pacer_us.load(Ordering::Relaxed));
+        Duration::from_micros(u64::from(micros))
+    }
+
+    fn send(&mut self, frame: &Frame, began: Instant) -> Result<(), CodecError> {
+        let Some(stream) = &mut self.stream else { return Ok(()) };
+        let key_frame_allowed = self.last_key_frame.is_none_or(|at| began - at >= KEY_FRAME_INTERVAL);
         let encoded = stream.encoder.encode(frame, self.key_frame_due && key_frame_allowed, &mut self.bitstream)?;
-        self.encode_ms.add((clock::now() - now).as_secs_f32() * 1_000.0);
+        stream.size = (frame.width(), frame.height());
+        let now = clock::now();
+        stream.took(now, now - began);
+        self.encode_ms.add((now - began).as_secs_f32() * 1_000.0);
         let mut shared = lock(&self.shared);
         let stats = &mut shared.stats;
         stats.frames += 1;
@@ -190,7 +290,7 @@ impl Worker {
     }
 
     fn send_packets(&mut self, frame: &Frame) {
-        let payloads = self.packetizer.packetize(&self.bitstream);
+        let payloads = self.packetizer.packetize(&self.bitstream, self.budget.packet_size);
         let count = payloads.len();
         if self.packets.capacity() < count {
             tracing::debug!(count, "the network is behind: an encoded frame is dropped");
@@ -218,10 +318,11 @@ impl Worker {
     fn publish(&mut self, now: Instant) {
         let mut shared = lock(&self.shared);
         let stats = &mut shared.stats;
+        stats.target_bps = self.budget.bitrate.map_or(0, Bitrate::as_bps);
         if let Some(stream) = &self.stream {
             (stats.width, stats.height) = (stream.size.0 & !1, stream.size.1 & !1);
             stats.codec = stream.encoder.name();
-            stats.target_bps = stream.rate.target().as_bps();
+            stats.limit = if self.budget.bitrate.is_none() { Limit::Network } else { stream.ladder.limit() };
         }
         if let Some(second) = self.encode_ms.poll(now) {
             (stats.fps, stats.encode_ms) = (second.rate, second.mean);
@@ -229,30 +330,121 @@ impl Worker {
     }
 }
 
+/// What goes beside the picture, with headers, and some room.
+const BESIDE_PICTURE_BPS: u32 = 200_000;
+
 impl Stream {
-    fn for_size(stream: &mut Option<Self>, size: (u32, u32)) -> &mut Self {
+    fn for_source(stream: &mut Option<Self>, source: (u32, u32)) -> &mut Self {
         let stream = stream.get_or_insert_with(|| {
-            let rate = VideoRate::new(size.0, size.1);
-            Self { encoder: Box::new(h264::Encoder::new(rate.target())), rate, size }
+            let aim = Budget::default().sustainable;
+            Self {
+                encoder: Box::new(h264::Encoder::new(aim)),
+                aim,
+                ladder: Ladder::new(Step { height: source.1, fps: NOMINAL_FPS as u32 }),
+                pace: FramePace::default(),
+                source,
+                size: source,
+                encode_ms: 0.0,
+            }
         });
-        if stream.size != size {
-            stream.size = size;
-            stream.rate.resize(size.0, size.1);
-            stream.encoder.set_bitrate(stream.rate.target());
-        }
+        stream.source = source;
         stream
     }
 
-    fn handle_report(&mut self, now: Instant, report: PathReport) {
-        let before = self.rate.target();
-        self.rate.handle_report(now, report);
-        if self.rate.target() != before {
-            self.encoder.set_bitrate(self.rate.target());
+    /// The encoder's rate control counts frames: fewer may be larger.
+    fn aim_at(&mut self, bitrate: Bitrate, fps: u32) {
+        let fps = self.pace.source_fps().min(fps).max(1) as f32;
+        let aim = bitrate.scaled((NOMINAL_FPS / fps).clamp(0.5, 6.0));
+        // Each change costs the encoder's rate control its memory.
+        if aim.as_bps().abs_diff(self.aim.as_bps()) * 40 > self.aim.as_bps() {
+            self.aim = aim;
+            self.encoder.set_bitrate(aim);
         }
+    }
+
+    /// A frame took so long.
+    fn took(&mut self, now: Instant, time: Duration) {
+        self.encode_ms += (time.as_secs_f32() * 1_000.0 - self.encode_ms) * 0.1;
+        let fps = self.pace.source_fps().min(self.ladder.step().fps) as f32;
+        self.ladder.handle_load(now, self.encode_ms * fps / 1_000.0);
+    }
+}
+
+/// Which frames of a camera are encoded, when not all are.
+#[derive(Default)]
+struct FramePace {
+    last_seen: Option<MediaTime>,
+    /// Mean time between frames, microseconds.
+    interval_us: f32,
+    /// When the next frame is due.
+    next: Option<MediaTime>,
+}
+
+impl FramePace {
+    /// The camera gave a frame.
+    fn saw(&mut self, captured: MediaTime) {
+        if let Some(last) = self.last_seen.replace(captured) {
+            let interval_us = captured.saturating_since(last).as_micros() as f32;
+            if interval_us > 0.0 && interval_us < 500_000.0 {
+                let known = if self.interval_us > 0.0 { self.interval_us } else { interval_us };
+                self.interval_us = known + (interval_us - known) * 0.1;
+            }
+        }
+    }
+
+    fn source_fps(&self) -> u32 {
+        if self.interval_us > 0.0 {
+            (1e6 / self.interval_us).round().clamp(1.0, 120.0) as u32
+        } else {
+            NOMINAL_FPS as u32
+        }
+    }
+
+    /// Whether a frame is to be encoded, when there shall be `fps` in a second.
+    fn is_due(&mut self, captured: MediaTime, fps: u32) -> bool {
+        // A camera may be a little slower or quicker than it says.
+        if fps + fps / 8 >= self.source_fps() {
+            self.next = None;
+            return true;
+        }
+        let interval = 1_000_000 / u64::from(fps.max(1));
+        let due = self.next.map_or(captured.as_micros(), MediaTime::as_micros);
+        if captured.as_micros() + interval / 8 < due && due - captured.as_micros() <= 2 * interval {
+            return false;
+        }
+        let behind = captured.as_micros().saturating_sub(due) > interval;
+        self.next = Some(MediaTime::from_micros(if behind { captured.as_micros() } else { due } + interval));
+        true
     }
 }
 
 /// The 90 kHz clock of video (RFC 6184, section 5.1).
 fn rtp_timestamp(at: MediaTime) -> u32 {
     (u128::from(at.as_micros()) * 9 / 100) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_left_out_evenly() {
+        for (camera, fps, expected) in
+            [(30, 30, 300), (30, 20, 200), (30, 12, 120), (30, 7, 70), (60, 30, 300), (15, 30, 150)]
+        {
+            let mut pace = FramePace::default();
+            let mut longest = 0;
+            let mut last = 0;
+            let mut encoded = 0;
+            for number in 0..camera * 10 {
+                let at = number * 1_000_000 / camera;
+                pace.saw(MediaTime::from_micros(at));
+                if pace.is_due(MediaTime::from_micros(at), fps) {
+                    (longest, last, encoded) = (longest.max(at - last), at, encoded + 1);
+                }
+            }
+            assert!(u64::abs_diff(encoded, expected) <= 3, "{camera}/s at {fps}/s: {encoded}");
+            assert!(longest <= 1_000_000 / u64::from(fps) + 1_000_000 / camera + 1);
+        }
+    }
 }

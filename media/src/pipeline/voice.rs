@@ -73,13 +73,22 @@ struct Shared {
     loudest: AtomicU32,
 }
 
+/// What the voice may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct VoiceBudget {
+    /// Bits of payload per second, with all redundancy.
+    pub(crate) bitrate: Bitrate,
+    /// In so many packets a second: with fewer than 50, each holds 40 ms.
+    pub(crate) packets: u32,
+}
+
 /// What the owner wants. The newest counts.
 #[derive(Default)]
 struct Wishes {
     stop: bool,
     muted: bool,
     report: Option<PathReport>,
-    budget: Option<Bitrate>,
+    budget: Option<VoiceBudget>,
     microphone: Option<AudioSource>,
     speaker: Option<AudioSink>,
     /// From the sending thread to the receiving one: where what is played goes, for its echo to be cancelled.
@@ -160,10 +169,9 @@ impl Voice {
         self.shared.wishes().report = Some(report);
     }
 
-    /// What the voice may take from now on, bits of payload per second with all its redundancy. It takes less where less
-    /// does: about 40 kbit/s on a clean path, three or four times as much on a lossy one.
-    #[allow(dead_code, reason = "for the rate control, which shares the path between voice and picture")]
-    pub(crate) fn set_bitrate(&self, budget: Bitrate) {
+    /// What the voice may take from now on. It takes less where less does: about 40 kbit/s on a clean path, three or four
+    /// times as much on a lossy one.
+    pub(crate) fn set_budget(&self, budget: VoiceBudget) {
         self.shared.wishes().budget = Some(budget);
     }
 

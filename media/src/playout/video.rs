@@ -2,8 +2,8 @@
 //!
 //! A frame goes out as soon as it is complete and everything before it went out: there is no other delay. Where a packet
 //! is missing, the frames behind it wait, since retransmission is quicker and cheaper than a new key frame. When it
-//! had time to come several times over, a key frame is asked for, and whichever arrives first, the packet or the key
-//! frame, goes on from there. Whoever drives this asks for retransmissions; it only waits for them.
+//! had time to come several times over, a key frame is asked for, and whichever arrives first, the packet or a key frame
+//! (asked for or not), goes on from there. Whoever drives this asks for retransmissions; it only waits for them.
 
 use std::{
     collections::VecDeque,
@@ -19,14 +19,22 @@ const MAX_BYTES: usize = 4 << 20;
 /// Before the first frame went out, packets this far before the first that came are still taken.
 const EARLY_REORDERING: u64 = 64;
 
-/// How long to wait for a missing packet: two retransmissions, and the time for the loss to be noticed.
-fn patience(rtt: Duration) -> Duration {
-    (rtt * 2 + Duration::from_millis(80)).clamp(Duration::from_millis(100), Duration::from_millis(600))
+/// How long a packet may be overtaken by others. A key frame that comes later than that makes what is missing useless.
+const REORDERING: Duration = Duration::from_millis(30);
+
+/// How long to wait for a missing packet: two retransmissions, and the time for the loss to be noticed. Where much is
+/// lost, retransmissions are too, and a key frame, which is many packets, would be worse off.
+fn patience(rtt: Duration, loss: f32) -> Duration {
+    let further = 10.0 * if loss.is_finite() { loss.clamp(0.0, 0.4) } else { 0.0 };
+    (rtt * 2 + rtt.mul_f32(further) + Duration::from_millis(80))
+        .clamp(Duration::from_millis(100), Duration::from_millis(600))
 }
 
-/// How long to wait for a key frame before asking again: the way there and back, and its encoding and sending.
-fn key_frame_patience(rtt: Duration) -> Duration {
-    (rtt * 2 + Duration::from_millis(150)).clamp(Duration::from_millis(250), Duration::from_secs(1))
+/// How long to wait for a key frame before asking again, for the so-and-so-manieth time: the way there and back, and its
+/// encoding and sending. A path that carries no picture now is not asked for one all the time.
+fn key_frame_patience(rtt: Duration, asked: u32) -> Duration {
+    let once = (rtt * 2 + Duration::from_millis(150)).clamp(Duration::from_millis(250), Duration::from_secs(1));
+    (once * (1 << asked.saturating_sub(1).min(3))).min(Duration::from_secs(2))
 }
 
 /// What to do next.
@@ -49,6 +57,7 @@ pub(crate) struct VideoAssembly {
     bytes: usize,
     chain: Chain,
     rtt: Duration,
+    loss: f32,
     stuck: Option<Stuck>,
     dropped_frames: u64,
     /// Emptied buffers of frames, to be used again.
@@ -69,8 +78,10 @@ enum Chain {
 /// Packets are there and no frame can go out.
 #[derive(Clone, Copy, Debug)]
 struct Stuck {
-    /// When to ask for a key frame.
+    since: Instant,
+    /// When to ask for a key frame, and how often that was done.
     ask_at: Instant,
+    asked: u32,
     /// A key frame may be jumped to: waiting for the missing packet went on long enough.
     out_of_patience: bool,
 }
@@ -84,6 +95,7 @@ impl VideoAssembly {
             bytes: 0,
             chain: Chain::NotBegun,
             rtt: Duration::from_millis(50),
+            loss: 0.0,
             stuck: None,
             dropped_frames: 0,
             spare: Vec::new(),
@@ -93,6 +105,11 @@ impl VideoAssembly {
     /// The round-trip time, by which repairs are waited for.
     pub(crate) fn set_rtt(&mut self, rtt: Duration) {
         self.rtt = rtt;
+    }
+
+    /// The part of packets that is lost before repair, 0.0 to 1.0.
+    pub(crate) fn set_loss(&mut self, loss: f32) {
+        self.loss = loss;
     }
 
     /// Frames that never went out because packets of theirs, or of frames before them, never came.
@@ -135,7 +152,7 @@ impl VideoAssembly {
     /// The decoder failed: what follows is of no use before the next key frame.
     pub(crate) fn break_chain(&mut self, now: Instant) {
         self.chain = Chain::Broken;
-        self.stuck = Some(Stuck { ask_at: now, out_of_patience: true });
+        self.stuck = Some(Stuck { since: now, ask_at: now, asked: 0, out_of_patience: true });
     }
 
     /// What to do now; called until it returns `None`.
@@ -147,12 +164,15 @@ impl VideoAssembly {
             self.stuck = None;
             return None;
         }
-        let wait = patience(self.rtt);
-        let stuck = self.stuck.get_or_insert(Stuck { ask_at: now + wait, out_of_patience: false });
+        let wait = patience(self.rtt, self.loss);
+        let begun = Stuck { since: now, ask_at: now + wait, asked: 0, out_of_patience: false };
+        let stuck = self.stuck.get_or_insert(begun);
         if now < stuck.ask_at {
             return None;
         }
-        *stuck = Stuck { ask_at: now + key_frame_patience(self.rtt), out_of_patience: true };
+        stuck.asked = stuck.asked.saturating_add(1);
+        stuck.ask_at = now + key_frame_patience(self.rtt, stuck.asked);
+        stuck.out_of_patience = true;
         Some(Output::KeyFrameNeeded)
     }
 
@@ -175,7 +195,7 @@ impl VideoAssembly {
             return Some(self.take_frame(length));
         }
         let jump = match self.chain {
-            Chain::Whole => self.stuck.is_some_and(|stuck| stuck.out_of_patience || now >= stuck.ask_at),
+            Chain::Whole => self.stuck.is_some_and(|stuck| stuck.out_of_patience || now >= stuck.since + REORDERING),
             Chain::NotBegun | Chain::Broken => true,
         };
         if !jump {

@@ -49,9 +49,14 @@ impl CameraControl {
         Self { source, state: State::Closed, next: None, closing: Vec::new(), opener, opened: 0 }
     }
 
+    /// Whether there is a camera to open.
+    pub(super) fn is_there(&self) -> bool {
+        self.source != VideoSource::None
+    }
+
     /// Opens the camera, unless there is none to open.
     pub(super) fn open(&mut self) {
-        if self.source == VideoSource::None {
+        if !self.is_there() {
             return;
         }
         match &mut self.state {

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     DeviceChoice, Ice, IceServer, clock,
     peer::{Error, Feedback, Kind, Peer, PeerEvent, PeerOutput},
+    rtp::Network,
 };
 
 /// A call that does not connect in this time fails, if nobody gave it up before.
@@ -142,12 +143,17 @@ impl Driver {
             match self.wait(&mut commands).await {
                 Wake::Command(command) => self.obey(command).await,
                 Wake::Peer(event) => self.on_peer(event).await,
-                Wake::Feedback(Feedback::KeyFrameRequest) => self.media.request_key_frame(),
+                Wake::Feedback(Feedback::KeyFrameRequest) => self.media.key_frame_requested(),
+                Wake::Feedback(Feedback::PictureLost) => self.media.begin_picture_anew(),
                 Wake::Feedback(Feedback::Report(kind, report)) => {
                     if kind == Kind::Video || !self.with_video {
                         self.rates.send_loss = report.loss;
                     }
                     self.media.report(kind, report);
+                }
+                Wake::Feedback(Feedback::Network(network)) => {
+                    self.rates.network = network;
+                    self.media.adapt(network);
                 }
                 Wake::Media(event) => self.on_media(event).await,
                 Wake::CameraClosed => {}
@@ -304,7 +310,7 @@ impl Driver {
         let Some((audio, video)) = connection.output.incoming.take() else { return };
         connection.peer.send(Kind::Audio, self.media.start_voice(audio)).await;
         if self.with_video {
-            match self.media.start_video(video) {
+            match self.media.start_video(video, connection.peer.meter()) {
                 Ok(packets) => connection.peer.send(Kind::Video, packets).await,
                 Err(error) => return self.fail(error.to_string()),
             }
@@ -386,8 +392,9 @@ impl Driver {
             meter.sent_bytes.load(Ordering::Relaxed),
             meter.received_bytes.load(Ordering::Relaxed),
         );
+        stats.pacer_ms = meter.pacer_us.load(Ordering::Relaxed) as f32 / 1e3;
         stats.rtt_ms = meter.rtt().map(|rtt| rtt.as_secs_f32() * 1e3);
-        stats.recv_loss = meter.receive_loss.load(Ordering::Relaxed) as f32 / 256.0;
+        stats.recv_loss = meter.loss();
         self.media.fill(&mut stats, &connection.peer);
         stats.video_recv.nacks = meter.nacks.load(Ordering::Relaxed);
         if self.link == Link::Up && self.events.capacity() > RESERVED_EVENTS {
@@ -441,6 +448,7 @@ struct Rates {
     sent_bytes: u64,
     received_bytes: u64,
     send_loss: f32,
+    network: Network,
 }
 
 impl Rates {
@@ -449,7 +457,14 @@ impl Rates {
         let bps = |bytes: u64| (bytes as f64 * 8.0 / elapsed.as_secs_f64().max(1e-3)) as u32;
         let send_bps = bps(sent_bytes - std::mem::replace(&mut self.sent_bytes, sent_bytes));
         let recv_bps = bps(received_bytes - std::mem::replace(&mut self.received_bytes, received_bytes));
-        Stats { send_bps, recv_bps, send_loss: self.send_loss, ..Stats::default() }
+        Stats {
+            send_bps,
+            recv_bps,
+            send_loss: self.send_loss,
+            available_bps: self.network.available_bps,
+            queue_ms: self.network.queue_ms,
+            ..Stats::default()
+        }
     }
 }
 

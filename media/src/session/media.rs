@@ -1,6 +1,6 @@
 //! The devices and pipelines of one session: opened when the session says so, and closed again, devices first.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use tokio::{sync::mpsc, task::spawn_blocking};
 
@@ -13,14 +13,15 @@ use crate::{
     capture::CameraEvent,
     frame_log::FrameLog,
     frame_slot,
-    peer::{Kind, Peer},
+    peer::{Kind, Meter, Peer},
     pipeline::{
         Timing,
         video_recv::{VideoRecv, VideoRecvEvent},
-        video_send::VideoSend,
-        voice::{Voice, VoiceEvent},
+        video_send::{Budget, VideoSend},
+        voice::{Voice, VoiceBudget, VoiceEvent},
     },
-    rtp::{IncomingPacket, OutgoingPacket, PathReport},
+    rate::{Allocation, Bitrate, Demand, packet_size},
+    rtp::{IncomingPacket, Network, OutgoingPacket, PathReport},
 };
 
 /// Events of devices and pipelines that wait for the session.
@@ -55,6 +56,8 @@ pub(super) struct Media {
     voice: Option<Voice>,
     video_send: Option<VideoSend>,
     video_recv: Option<VideoRecv>,
+    /// Who gets what of the path.
+    allocation: Allocation,
 }
 
 /// What a session was told to use.
@@ -101,6 +104,7 @@ impl Media {
             voice: None,
             video_send: None,
             video_recv: None,
+            allocation: Allocation::full(Budget::default().sustainable),
         };
         (media, outbox)
     }
@@ -200,6 +204,7 @@ impl Media {
     pub(super) fn start_video(
         &mut self,
         incoming: std::sync::mpsc::Receiver<IncomingPacket>,
+        meter: &Arc<Meter>,
     ) -> io::Result<mpsc::Receiver<OutgoingPacket>> {
         let tell = teller(&self.events);
         let (remote, video_out) = (self.sources.remote.clone(), self.sources.video_out.clone());
@@ -212,7 +217,9 @@ impl Media {
         })?;
         self.video_recv = Some(video_recv);
         let (outgoing, packets) = mpsc::channel(MAX_VIDEO_PACKETS);
-        self.video_send = Some(VideoSend::spawn(self.captured.1.clone(), outgoing)?);
+        let video_send = VideoSend::spawn(self.captured.1.clone(), outgoing)?;
+        video_send.follow(Arc::clone(meter));
+        self.video_send = Some(video_send);
         Ok(packets)
     }
 
@@ -234,6 +241,20 @@ impl Media {
         }
     }
 
+    /// What was sent of the picture is lost.
+    pub(super) fn begin_picture_anew(&self) {
+        if let Some(video_send) = &self.video_send {
+            video_send.begin_anew();
+        }
+    }
+
+    /// The far end says so itself, of what it had when it said so.
+    pub(super) fn key_frame_requested(&self) {
+        if let Some(video_send) = &self.video_send {
+            video_send.key_frame_requested();
+        }
+    }
+
     /// How what we send gets through.
     pub(super) fn report(&self, kind: Kind, report: PathReport) {
         match kind {
@@ -242,11 +263,27 @@ impl Media {
                     voice.report(report);
                 }
             }
-            Kind::Video => {
-                if let Some(video_send) = &self.video_send {
-                    video_send.report(report);
-                }
-            }
+            // The picture goes by what becomes of each packet.
+            Kind::Video => {}
+        }
+    }
+
+    /// The path carries more or less than before: divides it anew, the voice first.
+    pub(super) fn adapt(&mut self, network: Network) {
+        let with_picture = self.video_send.is_some() && self.camera_on && self.camera.is_there();
+        let demand = Demand { with_picture, loss: network.loss };
+        let available = Bitrate::from_bps(network.available_bps);
+        let sustained = self.allocation.divide(Bitrate::from_bps(network.sustainable_bps), demand);
+        self.allocation = self.allocation.divide(available, demand);
+        if let Some(video_send) = &self.video_send {
+            video_send.set_budget(Budget {
+                bitrate: self.allocation.picture,
+                sustainable: sustained.picture.or(self.allocation.picture).unwrap_or_default(),
+                packet_size: packet_size(available),
+            });
+        }
+        if let Some(voice) = &self.voice {
+            voice.set_budget(VoiceBudget { bitrate: self.allocation.voice, packets: self.allocation.voice_packets });
         }
     }
 
@@ -254,13 +291,14 @@ impl Media {
     pub(super) fn fill(&self, stats: &mut Stats, peer: &Peer) {
         if let Some(video_recv) = &self.video_recv {
             if let Some(rtt) = peer.meter().rtt() {
-                video_recv.set_rtt(rtt);
+                video_recv.set_path(rtt, peer.meter().loss());
             }
             stats.video_recv = video_recv.stats();
         }
         if let Some(video_send) = &self.video_send {
             stats.video_send = video_send.stats();
         }
+        stats.voice_target_bps = self.allocation.voice.as_bps();
         if let Some(voice) = &self.voice {
             stats.audio_recv = voice.stats();
         }

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+pub use crate::rate::Limit;
+
 /// How the session does, over the last second where a field is a rate.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Stats {
@@ -11,6 +13,15 @@ pub struct Stats {
     pub recv_bps: u32,
     /// Round-trip time, milliseconds.
     pub rtt_ms: Option<f32>,
+    /// What the path to the other side carries, as far as is known: everything together, with all headers, bits per
+    /// second.
+    pub available_bps: u32,
+    /// How long our packets stand in queues on the way, milliseconds.
+    pub queue_ms: f32,
+    /// How long what we have to send waits for its turn here, milliseconds.
+    pub pacer_ms: f32,
+    /// What the voice's encoder aims at, bits per second.
+    pub voice_target_bps: u32,
     /// Loss of what we send, as the far end reports it, 0.0 to 1.0.
     pub send_loss: f32,
     /// Loss of what we receive, before repair, 0.0 to 1.0.
@@ -34,8 +45,10 @@ pub struct VideoSendStats {
     pub height: u32,
     /// Codec name as in SDP.
     pub codec: &'static str,
-    /// What the encoder aims at, bits per second.
+    /// What the encoder aims at, bits per second; 0 while the picture pauses.
     pub target_bps: u32,
+    /// What keeps the picture from being larger or smoother.
+    pub limit: Limit,
     /// Frames encoded since the start.
     pub frames: u64,
     /// Key frames since the start.

@@ -4,7 +4,10 @@
 //! Between recordings the camera is shown and the microphone measured. Nothing is kept.
 
 use std::{
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
     time::Duration,
 };
 
@@ -287,7 +290,7 @@ impl Driver {
             return;
         }
         let (back, incoming) = sync_channel(MAX_INCOMING);
-        match self.media.start_video(incoming) {
+        match self.media.start_video(incoming, &Arc::default()) {
             Ok(sent) => self.video = Some(Pipe { sent, back }),
             Err(error) => tracing::error!(%error, "a trial without a picture"),
         }

@@ -43,6 +43,7 @@ fn with_figures(language: Language) -> Snapshot {
     (stats.send_bps, stats.recv_bps, stats.rtt_ms) = (1_500_000, 1_200_000, Some(23.0));
     (stats.video_send.width, stats.video_send.height, stats.video_send.codec) = (1280, 720, "H264");
     (stats.video_send.target_bps, stats.video_send.frames, stats.video_send.fps) = (400_000, 100, 30.0);
+    stats.video_send.limit = parlor_media::Limit::Network;
     let mut minute = History::default();
     for _ in 0..90 {
         minute.push(Sample::from(&**stats));

@@ -1,6 +1,6 @@
 //! Whatever comes in RTP payloads: no panic, nothing longer than what came, and a decoder that survives it.
 
-use super::{Decoder, Depacketizer, Encoder, Packetizer, starts_key_frame};
+use super::{Decoder, Depacketizer, Encoder, MAX_PAYLOAD, Packetizer, starts_key_frame};
 use crate::{
     Frame, MediaTime,
     codec::{VideoDecoder as _, VideoEncoder as _},
@@ -37,7 +37,7 @@ fn fuzz_h264_payloads() {
     let samples: Vec<Vec<u8>> = (1..6)
         .map(|number| {
             encoder.encode(&picture(number), number == 1, &mut bitstream).unwrap();
-            let payloads: Vec<_> = packetizer.packetize(&bitstream).collect();
+            let payloads: Vec<_> = packetizer.packetize(&bitstream, MAX_PAYLOAD).collect();
             joined(payloads.iter().map(|payload| &payload[..]))
         })
         .collect();

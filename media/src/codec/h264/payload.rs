@@ -5,7 +5,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use super::{START_CODE, nal_units};
 
 /// Payload bytes of a packet: leaves room for SRTP, TURN, IPv6 and tunnels within a path of 1,280 bytes and more.
-const MAX_PAYLOAD: usize = 1_200;
+pub(crate) const MAX_PAYLOAD: usize = 1_200;
 
 const TYPE_MASK: u8 = 0x1f;
 const NRI_MASK: u8 = 0x60;
@@ -25,20 +25,21 @@ pub(crate) struct Packetizer {
 }
 
 impl Packetizer {
-    /// The payloads of one access unit, in order.
-    pub(crate) fn packetize(&mut self, bitstream: &[u8]) -> std::vec::Drain<'_, Bytes> {
+    /// The payloads of one access unit, in order, of at most so many bytes each.
+    pub(crate) fn packetize(&mut self, bitstream: &[u8], largest: usize) -> std::vec::Drain<'_, Bytes> {
+        let largest = largest.clamp(100, MAX_PAYLOAD);
         self.payloads.clear();
-        let packets = bitstream.len() / (MAX_PAYLOAD - 2) + 8;
+        let packets = bitstream.len() / (largest - 2) + 8;
         self.buffer.reserve(bitstream.len() + packets * 4);
         let mut units = nal_units(bitstream).peekable();
         while let Some(unit) = units.next() {
-            if unit.len() > MAX_PAYLOAD {
-                self.fragment(unit);
+            if unit.len() > largest {
+                self.fragment(unit, largest);
                 continue;
             }
             // Parameter sets travel together with what follows, as long as it fits (section 5.7.1).
             let mut aggregate = 1 + 2 + unit.len();
-            let followers = |next: &&[u8], aggregate: usize| aggregate + 2 + next.len() <= MAX_PAYLOAD;
+            let followers = |next: &&[u8], aggregate: usize| aggregate + 2 + next.len() <= largest;
             if units.peek().is_some_and(|next| followers(next, aggregate)) {
                 let header = self.buffer.len();
                 self.buffer.put_u8(STAP_A);
@@ -64,9 +65,9 @@ impl Packetizer {
     }
 
     /// Cuts a unit into fragments of about the same length (section 5.8).
-    fn fragment(&mut self, unit: &[u8]) {
+    fn fragment(&mut self, unit: &[u8], largest: usize) {
         let (header, body) = (unit[0], &unit[1..]);
-        let count = body.len().div_ceil(MAX_PAYLOAD - 2);
+        let count = body.len().div_ceil(largest - 2);
         let fragments = body.chunks(body.len().div_ceil(count));
         let last = fragments.len() - 1;
         for (index, fragment) in fragments.enumerate() {
@@ -164,7 +165,7 @@ mod tests {
     }
 
     fn round_trip(stream: &[u8]) -> Vec<Bytes> {
-        let payloads: Vec<_> = Packetizer::default().packetize(stream).collect();
+        let payloads: Vec<_> = Packetizer::default().packetize(stream, MAX_PAYLOAD).collect();
         let mut depacketizer = Depacketizer::default();
         assert_eq!(depacketizer.depacketize(payloads.iter().map(|payload| &payload[..])), Some(stream));
         assert!(payloads.iter().all(|payload| payload.len() <= MAX_PAYLOAD));

@@ -45,7 +45,7 @@ fn pictures_survive_the_wire_with_their_quality_and_their_marks() {
     for number in 0..30 {
         let original = picture(640, 360, number);
         assert_ne!(encoder.encode(&original, false, &mut bitstream).unwrap(), Encoded::Skipped);
-        let payloads: Vec<_> = packetizer.packetize(&bitstream).collect();
+        let payloads: Vec<_> = packetizer.packetize(&bitstream, MAX_PAYLOAD).collect();
         assert_eq!(starts_key_frame(&payloads[0]), number == 0);
         let received = depacketizer.depacketize(payloads.iter().map(|payload| &payload[..])).unwrap();
         let decoded = decoder.decode(received).unwrap().unwrap();

@@ -4,10 +4,11 @@
 //! comes through is worth more than a fine one with holes. Where there is no room for copies, or the far end knows none,
 //! Opus' own (low-bit-rate copies in the next packet) are armed; below 10 % the encoder hardly spends bits on them.
 
-use crate::{rate::Bitrate, rtp::PathReport};
+use super::VoiceBudget;
+use crate::{codec::opus::PACKET, rate::Bitrate, rtp::PathReport};
 
 /// What a voice may take, copies included, until somebody says otherwise.
-pub(super) const DEFAULT_BUDGET: Bitrate = Bitrate::from_bps(160_000);
+const DEFAULT_BUDGET: VoiceBudget = VoiceBudget { bitrate: Bitrate::from_bps(160_000), packets: 50 };
 
 /// More is not heard in speech.
 const FINEST_BPS: u32 = 40_000;
@@ -30,6 +31,9 @@ const FORGET: f32 = 0.8;
 /// What Opus' own copies are armed with, at least and at most: more would leave too little for the voice itself.
 const FEC_PERCENT: std::ops::RangeInclusive<f32> = 10.0..=25.0;
 
+/// Samples in a packet where headers weigh more than 20 ms of delay.
+pub(super) const LONG_PACKET: usize = 2 * PACKET;
+
 /// How a voice is coded now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
@@ -39,12 +43,14 @@ pub(super) struct Plan {
     pub(super) fec_percent: u8,
     /// How many packets each packet repeats.
     pub(super) copies: u8,
+    /// Samples in a packet.
+    pub(super) samples: usize,
 }
 
 /// Follows reports and the budget.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Planner {
-    budget: Bitrate,
+    budget: VoiceBudget,
     /// A maximum that falls slowly.
     loss_percent: f32,
 }
@@ -54,7 +60,7 @@ impl Planner {
         Self { budget: DEFAULT_BUDGET, loss_percent: AT_FIRST_PERCENT }
     }
 
-    pub(super) fn set_budget(&mut self, budget: Bitrate) {
+    pub(super) fn set_budget(&mut self, budget: VoiceBudget) {
         self.budget = budget;
     }
 
@@ -64,9 +70,10 @@ impl Planner {
     }
 
     pub(super) fn plan(&self) -> Plan {
-        let budget = self.budget.as_bps();
+        let budget = self.budget.bitrate.as_bps();
+        let samples = if self.budget.packets < 50 { LONG_PACKET } else { PACKET };
         if self.loss_percent < COPIES_FROM_PERCENT {
-            return Plan { bitrate: fit(budget), fec_percent: 0, copies: 0 };
+            return Plan { bitrate: fit(budget), fec_percent: 0, copies: 0, samples };
         }
         let worth = if self.loss_percent < MORE_COPIES_FROM_PERCENT { 2 } else { 3 };
         // The first copy is worth a coarser voice, those after it are worth a little less.
@@ -76,7 +83,7 @@ impl Planner {
             0 => self.loss_percent.clamp(*FEC_PERCENT.start(), *FEC_PERCENT.end()),
             _ => *FEC_PERCENT.start(),
         };
-        Plan { bitrate: fit(budget / (copies + 1)), fec_percent: fec_percent as u8, copies: copies as u8 }
+        Plan { bitrate: fit(budget / (copies + 1)), fec_percent: fec_percent as u8, copies: copies as u8, samples }
     }
 }
 
@@ -91,9 +98,9 @@ mod tests {
 
     fn plan(budget_kbps: u32, losses: &[f32]) -> (u32, u8, u8) {
         let mut planner = Planner::new();
-        planner.set_budget(Bitrate::from_bps(budget_kbps * 1_000));
+        planner.set_budget(VoiceBudget { bitrate: Bitrate::from_bps(budget_kbps * 1_000), packets: 50 });
         losses.iter().for_each(|&loss| planner.report(PathReport { loss, ..PathReport::default() }));
-        let Plan { bitrate, fec_percent, copies } = planner.plan();
+        let Plan { bitrate, fec_percent, copies, samples: _ } = planner.plan();
         (bitrate.as_bps() / 1_000, fec_percent, copies)
     }
 

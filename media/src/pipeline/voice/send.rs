@@ -5,8 +5,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::mpsc::Sender;
 
 use super::{
-    OnEvent, Shared, Wishes, is_device,
-    plan::{Plan, Planner},
+    OnEvent, Shared, VoiceBudget, Wishes, is_device,
+    plan::{LONG_PACKET, Plan, Planner},
 };
 use crate::{
     AudioSource, DeviceChoice, FrameLog,
@@ -17,8 +17,7 @@ use crate::{
         processing::Processing,
         switch::DeviceEvent,
     },
-    codec::opus::{Encoder, OpusError, PACKET},
-    rate::Bitrate,
+    codec::opus::{Encoder, OpusError},
     rtp::{OutgoingPacket, PathReport},
 };
 
@@ -148,8 +147,8 @@ impl CaptureClock {
     }
 }
 
-/// The length of a packet: what is stamped is its first sample.
-const PACKET_US: u64 = PACKET as u64 * 1_000 / 48;
+/// One packet of so many says when it was captured: the far end reckons the others'.
+const TIME_EVERY: u16 = 8;
 
 /// After the last word before a pause, so many packets say that it is one: any of them may be lost.
 const PAUSE_PACKETS: u8 = 3;
@@ -162,7 +161,9 @@ pub(super) struct VoiceSender {
     plan: Plan,
     wall: WallClock,
     clock: CaptureClock,
-    packet: [f32; PACKET],
+    packet: [f32; LONG_PACKET],
+    /// Samples that a packet takes now, and that are there of the next.
+    length: usize,
     filled: usize,
     sequence: u16,
     /// Of the first sample in `packet`.
@@ -198,7 +199,8 @@ impl VoiceSender {
             plan,
             wall,
             clock: CaptureClock::default(),
-            packet: [0.0; PACKET],
+            packet: [0.0; LONG_PACKET],
+            length: plan.samples,
             filled: 0,
             sequence,
             timestamp,
@@ -219,7 +221,7 @@ impl VoiceSender {
         self.follow()
     }
 
-    pub(super) fn set_budget(&mut self, budget: Bitrate) -> Result<(), OpusError> {
+    pub(super) fn set_budget(&mut self, budget: VoiceBudget) -> Result<(), OpusError> {
         self.planner.set_budget(budget);
         self.follow()
     }
@@ -233,7 +235,7 @@ impl VoiceSender {
         Ok(())
     }
 
-    /// Takes 10 ms. Gives a packet for every second piece, unless muted. Timestamps count captured sound, sent or not.
+    /// Takes 10 ms. Gives a packet for every second or fourth piece, unless muted. Timestamps count captured sound, sent or not.
     pub(super) fn take(
         &mut self,
         piece: &Piece,
@@ -251,28 +253,32 @@ impl VoiceSender {
             // While muted too: the echo canceller goes on learning the room.
             processing.process(&mut piece);
         }
+        if self.filled == 0 {
+            self.length = self.plan.samples;
+        }
         self.packet[self.filled..self.filled + PIECE].copy_from_slice(&piece);
         self.filled += PIECE;
-        if self.filled < PACKET {
+        if self.filled < self.length {
             return Ok(None);
         }
         self.filled = 0;
         let timestamp = self.timestamp;
-        self.timestamp = timestamp.wrapping_add(PACKET as u32);
+        self.timestamp = timestamp.wrapping_add(self.length as u32);
+        let packet = &mut self.packet[..self.length];
         let (marker, level, payload) = match (&mut self.activity, muted) {
             (Activity::Speaking { first }, false) => {
                 let marker = std::mem::take(first);
-                let payload = self.encoder.encode(&self.packet)?;
+                let payload = self.encoder.encode(packet)?;
                 if Encoder::is_pause(&payload) {
                     self.activity = Activity::Silent { pauses: PAUSE_PACKETS - 1 };
                 }
-                (marker, level(&self.packet), payload)
+                (marker, level(packet), payload)
             }
             (Activity::Silent { pauses }, false) => {
-                let payload = self.encoder.encode(&self.packet)?;
+                let payload = self.encoder.encode(packet)?;
                 if !Encoder::is_pause(&payload) {
                     self.activity = Activity::Speaking { first: false };
-                    (true, level(&self.packet), payload)
+                    (true, level(packet), payload)
                 } else if *pauses == 0 {
                     return Ok(None);
                 } else {
@@ -282,17 +288,17 @@ impl VoiceSender {
             }
             (Activity::Muted { .. }, false) => {
                 self.encoder.reset()?;
-                fade(&mut self.packet, Fade::In);
-                let payload = self.encoder.encode(&self.packet)?;
+                fade(packet, Fade::In);
+                let payload = self.encoder.encode(packet)?;
                 self.activity = Activity::Speaking { first: false };
-                (true, level(&self.packet), payload)
+                (true, level(packet), payload)
             }
             (Activity::Speaking { .. } | Activity::Silent { .. }, true) => {
                 // The word that was being said ends softly.
-                fade(&mut self.packet, Fade::Out);
-                let payload = self.encoder.encode(&self.packet)?;
+                fade(packet, Fade::Out);
+                let payload = self.encoder.encode(packet)?;
                 self.activity = Activity::Muted { pauses: PAUSE_PACKETS };
-                (false, level(&self.packet), payload)
+                (false, level(packet), payload)
             }
             (Activity::Muted { pauses: 0 }, true) => return Ok(None),
             (Activity::Muted { pauses }, true) => {
@@ -308,7 +314,9 @@ impl VoiceSender {
             marker,
             payload,
             copies: self.plan.copies,
-            captured_unix_us: Some(self.wall.unix_us(captured.at).saturating_sub(PACKET_US)),
+            // What is stamped is the first sample.
+            captured_unix_us: (marker || sequence.is_multiple_of(TIME_EVERY))
+                .then(|| self.wall.unix_us(captured.at).saturating_sub(self.length as u64 * 1_000 / 48)),
             level: Some(level),
         }))
     }
@@ -326,7 +334,7 @@ enum Fade {
 }
 
 /// Over 5 ms at the edge that meets the silence; the rest of a packet that fades out is silent already.
-fn fade(packet: &mut [f32; PACKET], direction: Fade) {
+fn fade(packet: &mut [f32], direction: Fade) {
     const EDGE: f32 = 240.0;
     for (i, sample) in packet.iter_mut().enumerate() {
         let rising = (i as f32 / EDGE).min(1.0);
@@ -340,7 +348,7 @@ fn fade(packet: &mut [f32; PACKET], direction: Fade) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{audio::mixer::tests::sine, codec::opus::Decoder, playout::audio::Decode};
+    use crate::{audio::mixer::tests::sine, codec::opus::Decoder, playout::audio::Decode, rate::Bitrate};
 
     fn captured(skipped: u32) -> Captured {
         Captured { at: clock::now(), skipped }
@@ -360,6 +368,21 @@ mod tests {
         assert_eq!(packets.iter().map(|p| p.marker).collect::<Vec<_>>(), [true, false, false]);
         assert_eq!(packets[1].level, Some(9), "a sine of amplitude 0.5 is 9 dB below full scale");
         assert!(packets[0].captured_unix_us > Some(1_700_000_000_000_000));
+    }
+
+    #[test]
+    fn on_a_thin_path_packets_are_half_as_many_and_go_on_where_the_others_ended() {
+        let mut sender = VoiceSender::new(0, 0, WallClock::new(), None).unwrap();
+        run(&mut sender, 5, false);
+        let budget = |packets| VoiceBudget { bitrate: Bitrate::from_bps(32_000), packets };
+        sender.set_budget(budget(25)).unwrap();
+        let long = run(&mut sender, 10, false);
+        assert_eq!(long.len(), 5);
+        assert_eq!((long[4].sequence, long[4].timestamp), (9, (5 + 4 * 2) * 960));
+        let decoder = Decoder::new().unwrap();
+        assert!(long.iter().all(|packet| decoder.duration(&packet.payload) == Some(1_920)));
+        sender.set_budget(budget(50)).unwrap();
+        assert_eq!(run(&mut sender, 2, false)[1].timestamp, 16 * 960);
     }
 
     #[test]

@@ -149,9 +149,9 @@ fn a_repair_that_comes_before_the_key_frame_is_still_of_use() {
 
 #[test]
 fn patience_follows_the_round_trip_time_within_bounds() {
-    assert_eq!(patience(Duration::ZERO), Duration::from_millis(100));
-    assert_eq!(patience(Duration::from_millis(100)), Duration::from_millis(280));
-    assert_eq!(patience(Duration::from_secs(9)), Duration::from_millis(600));
+    assert_eq!(patience(Duration::ZERO, 0.0), Duration::from_millis(100));
+    assert_eq!(patience(Duration::from_millis(100), 0.0), Duration::from_millis(280));
+    assert_eq!(patience(Duration::from_secs(9), 0.0), Duration::from_millis(600));
 }
 
 #[test]

@@ -1,0 +1,145 @@
+//! Smaller pictures: halved as often as possible, each pixel the mean of four, and then to size by linear interpolation.
+
+use super::{Frame, FramePool};
+
+/// Makes pictures smaller, in pooled buffers.
+#[derive(Default)]
+pub(crate) struct Scaler {
+    pool: FramePool,
+    halves: [Vec<u8>; 2],
+    columns: Vec<(usize, u16)>,
+}
+
+impl Scaler {
+    /// The picture with so many lines, and columns in proportion, both even; as it is, when it has no more.
+    pub(crate) fn to_height(&mut self, frame: &Frame, height: u32) -> Frame {
+        let height = (height & !1).max(2);
+        if height >= frame.height() & !1 {
+            return frame.clone();
+        }
+        let width = u64::from(frame.width()) * u64::from(height) / u64::from(frame.height().max(1));
+        let width = ((width as u32 + 1) & !1).max(2);
+        let Self { pool, halves, columns } = self;
+        let (chroma_width, chroma_height) = frame.chroma_size();
+        let luma = (frame.width() as usize, frame.height() as usize);
+        let mut scaled = pool.frame(width, height, frame.captured, |planes| {
+            let (to, half) = ((width as usize, height as usize), (width as usize / 2, height as usize / 2));
+            plane(frame.y(), luma, planes.y, to, halves, columns);
+            plane(frame.u(), (chroma_width, chroma_height), planes.u, half, halves, columns);
+            plane(frame.v(), (chroma_width, chroma_height), planes.v, half, halves, columns);
+        });
+        scaled.captured_unix_us = frame.captured_unix_us;
+        scaled
+    }
+}
+
+type Size = (usize, usize);
+
+fn plane(
+    source: &[u8],
+    from: Size,
+    out: &mut [u8],
+    to: Size,
+    [halved, spare]: &mut [Vec<u8>; 2],
+    columns: &mut Vec<(usize, u16)>,
+) {
+    let mut size = from;
+    let mut is_halved = false;
+    while size.0 >= 2 * to.0 && size.1 >= 2 * to.1 {
+        let input = if is_halved { &halved[..] } else { source };
+        halve(input, size, spare);
+        std::mem::swap(halved, spare);
+        size = (size.0 / 2, size.1 / 2);
+        is_halved = true;
+    }
+    let input = if is_halved { &halved[..] } else { source };
+    if size == to {
+        out.copy_from_slice(&input[..out.len()]);
+    } else {
+        interpolate(input, size, out, to, columns);
+    }
+}
+
+fn halve(input: &[u8], (width, height): Size, out: &mut Vec<u8>) {
+    out.clear();
+    for rows in input.chunks_exact(2 * width).take(height / 2) {
+        let (upper, lower) = rows.split_at(width);
+        out.extend(upper.chunks_exact(2).zip(lower.chunks_exact(2)).map(|(a, b)| {
+            let sum = u16::from(a[0]) + u16::from(a[1]) + u16::from(b[0]) + u16::from(b[1]);
+            ((sum + 2) / 4) as u8
+        }));
+    }
+}
+
+/// Where the centre of pixel `index` of `to` lies among `from`: the pixel before it, and 256ths of the way to the next.
+fn position(index: usize, from: usize, to: usize) -> (usize, u16) {
+    let centre = ((2 * index + 1) * from * 128 / to).saturating_sub(128);
+    let (pixel, part) = (centre / 256, (centre % 256) as u16);
+    if pixel + 1 >= from { (from.saturating_sub(2), if from > 1 { 256 } else { 0 }) } else { (pixel, part) }
+}
+
+fn interpolate(input: &[u8], from: Size, out: &mut [u8], to: Size, columns: &mut Vec<(usize, u16)>) {
+    columns.clear();
+    columns.extend((0..to.0).map(|column| position(column, from.0, to.0)));
+    for (row, out) in out.chunks_exact_mut(to.0).enumerate() {
+        let (line, down) = position(row, from.1, to.1);
+        let upper = &input[line * from.0..][..from.0];
+        let lower = &input[(line + 1).min(from.1 - 1) * from.0..][..from.0];
+        for (out, &(column, right)) in out.iter_mut().zip(&*columns) {
+            let next = (column + 1).min(from.0 - 1);
+            let along = |line: &[u8]| {
+                u32::from(line[column]) * u32::from(256 - right) + u32::from(line[next]) * u32::from(right)
+            };
+            let sum = along(upper) * u32::from(256 - down) + along(lower) * u32::from(down);
+            *out = ((sum + (1 << 15)) >> 16) as u8;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MediaTime;
+
+    fn ramp(width: u32, height: u32) -> Frame {
+        FramePool::default().frame(width, height, MediaTime::default(), |planes| {
+            for (index, pixel) in planes.y.iter_mut().enumerate() {
+                *pixel = (index % width as usize * 255 / width as usize) as u8;
+            }
+            planes.u.fill(90);
+            planes.v.fill(160);
+        })
+    }
+
+    #[test]
+    fn sizes_are_in_proportion_and_even_and_never_larger() {
+        let mut scaler = Scaler::default();
+        for ((width, height), to, expected) in [
+            ((1280, 720), 540, (960, 540)),
+            ((1280, 720), 360, (640, 360)),
+            ((1280, 720), 270, (480, 270)),
+            ((1280, 720), 180, (320, 180)),
+            ((1280, 720), 1080, (1280, 720)),
+            ((641, 481), 180, (240, 180)),
+            ((5, 3), 2, (5, 3)),
+            ((3, 1), 180, (3, 1)),
+        ] {
+            let scaled = scaler.to_height(&ramp(width, height), to);
+            assert_eq!((scaled.width(), scaled.height()), expected);
+        }
+    }
+
+    #[test]
+    fn the_picture_stays_what_it_was() {
+        let mut scaler = Scaler::default();
+        for to in [540, 360, 270, 180] {
+            let scaled = scaler.to_height(&ramp(1280, 720), to);
+            let width = scaled.width() as usize;
+            for (column, &pixel) in scaled.y()[width * 7..][..width].iter().enumerate() {
+                let expected = column * 255 / width;
+                assert!(usize::from(pixel).abs_diff(expected) <= 2, "{to}: {column} is {pixel}, not {expected}");
+            }
+            assert!(scaled.u().iter().all(|&pixel| pixel == 90) && scaled.v().iter().all(|&pixel| pixel == 160));
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! The last stage before the wire: packets leave at the pace that the path carries, numbered, and what the far end says
+//! about each decides how much is sent. The voice does not wait.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use rtc::{
+    interceptor::{Packet, StreamInfo, TaggedPacket},
+    rtcp::transport_feedbacks::transport_layer_cc::{PacketStatusChunk, SymbolTypeTcc, TransportLayerCc},
+    shared::marshal::MarshalSize as _,
+};
+use tokio::sync::mpsc;
+
+use super::{Kind, Meter, Stage, rtcp_tap::Feedback};
+use crate::{
+    rate::{Arrival, Bitrate, Class, Controller, History, Outcome, Pacer, Repairs},
+    rtp::Network,
+};
+
+/// A number for every packet of a connection, whatever its stream.
+pub(crate) const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+
+/// What a connection begins with, voice and picture together.
+const START: Bitrate = Bitrate::from_bps(1_500_000);
+/// SRTP's tag, UDP and IPv4.
+const BELOW_RTP: u32 = 10 + 8 + 20;
+/// The pace while the path has shown no limit: what a frame is made of leaves almost at once.
+const OPEN_PACE: Bitrate = Bitrate::from_bps(20_000_000);
+/// The pace on a path that has: so much above the rate, and less on a thin one, where all that waits should wait here,
+/// behind the voice.
+const PACE: f32 = 1.6;
+const THIN_PACE: f32 = 1.15;
+const THIN: Bitrate = Bitrate::from_bps(200_000);
+/// How often a path that is too thin for the picture is measured: two packets of the voice leave together, the first
+/// late by its interval.
+const PROBE_INTERVAL: Duration = Duration::from_secs(1);
+/// If there is a next.
+const MAX_HOLD: Duration = Duration::from_millis(40);
+/// How often it is looked whether reports fail to come.
+const CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// Packets without a report for so long are lost, as is the report.
+const LIFE: Duration = Duration::from_secs(3);
+/// Packets that one report may be about; more is nonsense.
+const MAX_REPORTED: usize = 4_096;
+
+/// The stage that paces and listens.
+pub(crate) struct Congestion {
+    /// By SSRC.
+    classes: HashMap<u32, Class>,
+    /// The extension for the number, when the far end takes it.
+    extension: Option<u8>,
+    pacer: Pacer<TaggedPacket>,
+    history: History,
+    repairs: Repairs,
+    /// Sequence number of the newest packet of the picture.
+    newest_picture: Option<u16>,
+    controller: Option<Controller>,
+    max: Bitrate,
+    check_at: Option<Instant>,
+    /// A packet of the voice that waits for the next, to measure the path.
+    held: Option<TaggedPacket>,
+    probed: Option<Instant>,
+    arrivals: Vec<Arrival>,
+    outcomes: Vec<Outcome>,
+    /// Dropped when full: the next report comes soon.
+    feedback: mpsc::Sender<Feedback>,
+    meter: Arc<Meter>,
+}
+
+impl Congestion {
+    pub(crate) fn new(first: u16, feedback: mpsc::Sender<Feedback>, meter: Arc<Meter>) -> Self {
+        Self {
+            classes: HashMap::new(),
+            extension: None,
+            pacer: Pacer::new(OPEN_PACE),
+            history: History::new(first),
+            repairs: Repairs::default(),
+            newest_picture: None,
+            controller: None,
+            max: START,
+            check_at: None,
+            held: None,
+            probed: None,
+            arrivals: Vec::new(),
+            outcomes: Vec::new(),
+            feedback,
+            meter,
+        }
+    }
+
+    /// Numbers a packet and lets it go.
+    fn leave(&mut self, now: Instant, mut packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        if let (Packet::Rtp(rtp), Some(id)) = (&mut packet.message.packet, self.extension) {
+            let bytes = rtp.marshal_size() as u32 + BELOW_RTP;
+            let number = self.history.send(now, bytes).to_be_bytes();
+            if let Err(error) = rtp.header.set_extension(id, bytes::Bytes::copy_from_slice(&number)) {
+                tracing::trace!(%error, "a packet without a number");
+            }
+        }
+        packet.now = now;
+        onward.push_back(packet);
+    }
+
+    fn release(&mut self, now: Instant, onward: &mut VecDeque<TaggedPacket>) {
+        while let Some((packet, _)) = self.pacer.pop(now) {
+            self.leave(now, packet, onward);
+        }
+        let backlog_us = u32::try_from(self.pacer.delay().as_micros()).unwrap_or(u32::MAX);
+        self.meter.pacer_us.store(backlog_us, Ordering::Relaxed);
+    }
+
+    /// A packet of the voice: at once, unless it is to measure the path together with the next.
+    fn voice(&mut self, now: Instant, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        let due = self.probed.is_none_or(|at| now.saturating_duration_since(at) >= PROBE_INTERVAL);
+        let wants_pair = self.controller.as_ref().is_some_and(Controller::wants_pairs) && self.pacer.is_empty();
+        match self.held.take() {
+            Some(held) => {
+                self.leave(now, held, onward);
+                self.leave(now, packet, onward);
+            }
+            None if due && wants_pair => {
+                self.probed = Some(now);
+                self.held = Some(packet);
+            }
+            None => self.leave(now, packet, onward),
+        }
+    }
+
+    fn reported(&mut self, now: Instant, report: &TransportLayerCc) {
+        read_report(report, &mut self.arrivals);
+        let reference_us = i64::from(report.reference_time) * 64_000;
+        self.history.report(reference_us, &self.arrivals, &mut self.outcomes);
+        self.history.expire(now, LIFE);
+        let max = self.max();
+        let controller = self.controller.get_or_insert_with(|| Controller::new(now, START, max));
+        controller.set_max(max);
+        controller.handle_report(now, &self.outcomes);
+        let overflow = controller.take_overflow();
+        self.settle();
+        if overflow {
+            self.begin_anew();
+        }
+    }
+
+    /// Much was lost, and what waits is too much for the path as it is now: a new picture is sooner there than the rest of
+    /// the old ones.
+    fn begin_anew(&mut self) {
+        let Some(newest) = self.newest_picture else { return };
+        tracing::debug!("the path's queue overflowed: the picture begins anew");
+        self.pacer.clear();
+        self.repairs.give_up(newest);
+        let _ = self.feedback.try_send(Feedback::PictureLost);
+    }
+
+    /// What a packet is, and whether it is worth sending.
+    fn classify(&mut self, now: Instant, rtp: &rtc::rtp::Packet) -> Option<Class> {
+        let class = self.classes.get(&rtp.header.ssrc).copied().unwrap_or(Class::Voice);
+        match class {
+            Class::Voice => {}
+            Class::Picture => {
+                self.newest_picture = Some(rtp.header.sequence_number);
+                self.repairs.first_sent(rtp.header.sequence_number);
+            }
+            Class::Repair => {
+                // The number of the packet that is repaired (RFC 4588, section 4).
+                let number = u16::from_be_bytes(*rtp.payload.first_chunk()?);
+                let rtt = self.controller.as_ref().map_or(Duration::ZERO, Controller::loop_time);
+                return self.repairs.is_worth(now, number, rtt).then_some(class);
+            }
+        }
+        Some(class)
+    }
+
+    fn max(&self) -> Bitrate {
+        Bitrate::from_bps(self.meter.max_bps.load(Ordering::Relaxed)).max(self.max)
+    }
+
+    /// The rate may have changed.
+    fn settle(&mut self) {
+        let Some(controller) = &self.controller else { return };
+        let target = controller.target();
+        let pace = if !controller.is_limited() {
+            OPEN_PACE
+        } else if target < THIN {
+            target.scaled(THIN_PACE)
+        } else {
+            target.scaled(PACE)
+        };
+        self.pacer.set_rate(pace);
+        let loop_us = u32::try_from(controller.loop_time().as_micros()).unwrap_or(u32::MAX);
+        self.meter.loop_us.store(loop_us, Ordering::Relaxed);
+        let network = Network {
+            available_bps: target.as_bps(),
+            sustainable_bps: controller.sustainable().as_bps(),
+            loss: controller.loss(),
+            queue_ms: controller.queue_ms(),
+            is_limited: controller.is_limited(),
+        };
+        let _ = self.feedback.try_send(Feedback::Network(network));
+    }
+}
+
+impl Stage for Congestion {
+    fn incoming(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        if let Packet::Rtcp(packets) = &packet.message.packet {
+            for rtcp in packets {
+                if let Some(report) = rtcp.as_any().downcast_ref::<TransportLayerCc>() {
+                    self.reported(packet.now, report);
+                }
+            }
+        }
+        onward.push_back(packet);
+    }
+
+    fn outgoing(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        let now = packet.now;
+        let Packet::Rtp(rtp) = &packet.message.packet else { return onward.push_back(packet) };
+        let Some(class) = self.classify(now, rtp) else { return };
+        let bytes = rtp.marshal_size() as u32 + BELOW_RTP;
+        if let Some(packet) = self.pacer.push(now, class, packet, bytes) {
+            self.voice(now, packet, onward);
+        }
+        self.check_at.get_or_insert(now + CHECK_INTERVAL);
+        self.release(now, onward);
+    }
+
+    fn timeout(&mut self, now: Instant, onward: &mut VecDeque<TaggedPacket>) {
+        self.release(now, onward);
+        if self.check_at.is_some_and(|at| at <= now) {
+            self.check_at = Some(now + CHECK_INTERVAL);
+            if let Some(held) = self.held.take_if(|held| now.saturating_duration_since(held.now) > MAX_HOLD) {
+                self.leave(now, held, onward);
+            }
+            let waiting = self.history.in_flight() > 0;
+            if let Some(controller) = &mut self.controller {
+                let before = controller.target();
+                controller.handle_timeout(now, waiting);
+                if controller.target() != before {
+                    self.settle();
+                }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.pacer.deadline().into_iter().chain(self.check_at).min()
+    }
+
+    fn bind_local(&mut self, stream: &StreamInfo) {
+        let extension = stream.rtp_header_extensions.iter().find(|extension| extension.uri == TRANSPORT_CC);
+        if let Some(id) = extension.and_then(|extension| u8::try_from(extension.id).ok()).filter(|id| *id != 0) {
+            self.extension = Some(id);
+        }
+        if Kind::of(stream) == Some(Kind::Video) {
+            self.classes.entry(stream.ssrc).or_insert(Class::Picture);
+            if let Some(rtx) = stream.ssrc_rtx {
+                self.classes.insert(rtx, Class::Repair);
+            }
+        }
+    }
+}
+
+/// What a report says of each packet. Whatever it says: no more than [`MAX_REPORTED`] of them, and every time finite.
+pub(super) fn read_report(report: &TransportLayerCc, arrivals: &mut Vec<Arrival>) {
+    arrivals.clear();
+    let total = usize::from(report.packet_status_count).min(MAX_REPORTED);
+    let mut deltas = report.recv_deltas.iter();
+    let mut at_us = 0_i64;
+    let mut sequence = report.base_sequence_number;
+    let mut take = |symbol: SymbolTypeTcc, arrivals: &mut Vec<Arrival>| {
+        if arrivals.len() >= total {
+            return;
+        }
+        let at_us = match symbol {
+            SymbolTypeTcc::PacketNotReceived => None,
+            SymbolTypeTcc::PacketReceivedSmallDelta | SymbolTypeTcc::PacketReceivedLargeDelta => {
+                deltas.next().map(|delta| {
+                    at_us += delta.delta;
+                    at_us
+                })
+            }
+            SymbolTypeTcc::PacketReceivedWithoutDelta => Some(at_us),
+        };
+        arrivals.push(Arrival { sequence, at_us });
+        sequence = sequence.wrapping_add(1);
+    };
+    for chunk in &report.packet_chunks {
+        match chunk {
+            PacketStatusChunk::RunLengthChunk(run) => {
+                (0..usize::from(run.run_length).min(MAX_REPORTED))
+                    .for_each(|_| take(run.packet_status_symbol, arrivals));
+            }
+            PacketStatusChunk::StatusVectorChunk(vector) => {
+                vector.symbol_list.iter().for_each(|symbol| take(*symbol, arrivals));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "packets need a time; any will do")]
+mod tests {
+    use rtc::interceptor::RTPHeaderExtension;
+
+    use super::*;
+    use crate::interceptors::{
+        arrivals::ReportArrivals,
+        testing::{AUDIO, VIDEO, as_rtp, audio_stream, pass_in, pass_out, rtp, video_stream},
+    };
+
+    const MS: Duration = Duration::from_millis(1);
+    const NUMBER: u8 = 7;
+
+    fn numbered(stream: StreamInfo) -> StreamInfo {
+        let extension = RTPHeaderExtension { uri: TRANSPORT_CC.to_owned(), id: u16::from(NUMBER) };
+        StreamInfo { rtp_header_extensions: vec![extension], ..stream }
+    }
+
+    fn stage() -> (Congestion, mpsc::Receiver<Feedback>) {
+        let (feedback, heard) = mpsc::channel(64);
+        let mut stage = Congestion::new(65_530, feedback, Arc::default());
+        stage.bind_local(&numbered(video_stream()));
+        stage.bind_local(&numbered(audio_stream()));
+        (stage, heard)
+    }
+
+    fn number(packet: &TaggedPacket) -> u16 {
+        let value = as_rtp(packet).header.get_extension(NUMBER).unwrap();
+        u16::from_be_bytes([value[0], value[1]])
+    }
+
+    #[test]
+    fn every_packet_is_numbered_in_the_order_in_which_it_leaves() {
+        let (mut stage, _heard) = stage();
+        let now = Instant::now();
+        let mut left = Vec::new();
+        for sequence in 0..4 {
+            left.extend(pass_out(&mut stage, rtp(now, VIDEO, 102, sequence, &[1; 100])));
+            left.extend(pass_out(&mut stage, rtp(now, AUDIO, 111, sequence, &[1; 80])));
+        }
+        let numbers = left.iter().map(number).collect::<Vec<_>>();
+        assert_eq!(numbers, [65_530, 65_531, 65_532, 65_533, 65_534, 65_535, 0, 1]);
+    }
+
+    #[test]
+    fn the_voice_overtakes_a_picture_that_waits() {
+        let (mut stage, _heard) = stage();
+        stage.pacer.set_rate(Bitrate::from_bps(500_000));
+        let now = Instant::now();
+        for sequence in 0..20 {
+            pass_out(&mut stage, rtp(now, VIDEO, 102, sequence, &[1; 1_000]));
+        }
+        let left = pass_out(&mut stage, rtp(now, AUDIO, 111, 0, &[1; 80]));
+        assert_eq!(as_rtp(&left[0]).header.ssrc, AUDIO);
+        assert!(stage.meter.pacer_us.load(Ordering::Relaxed) > 200_000);
+        assert!(stage.deadline().is_some_and(|at| at > now));
+        let mut later = VecDeque::new();
+        stage.timeout(now + 100 * MS, &mut later);
+        assert!(!later.is_empty() && later.iter().all(|packet| as_rtp(packet).header.ssrc == VIDEO));
+    }
+
+    #[test]
+    fn what_the_far_end_reports_becomes_a_rate() {
+        let (mut sender, mut heard) = stage();
+        let mut receiver = ReportArrivals::new(1);
+        receiver.bind_remote(&numbered(video_stream()));
+        let start = Instant::now();
+        let mut available = Vec::new();
+        for sequence in 0..600_u16 {
+            let now = start + u32::from(sequence) * 5 * MS;
+            let mut left: VecDeque<_> = pass_out(&mut sender, rtp(now, VIDEO, 102, sequence, &[1; 1_000])).into();
+            sender.timeout(now, &mut left);
+            for mut packet in left {
+                packet.now = now + 20 * MS;
+                pass_in(&mut receiver, packet);
+            }
+            let mut reports = VecDeque::new();
+            if receiver.deadline().is_some_and(|at| at <= now) {
+                receiver.timeout(now, &mut reports);
+            }
+            for report in reports {
+                pass_in(&mut sender, TaggedPacket { now: now + 20 * MS, ..report });
+            }
+            while let Ok(feedback) = heard.try_recv() {
+                if let Feedback::Network(network) = feedback {
+                    available.push(network);
+                }
+            }
+        }
+        let last = available.last().expect("reports came");
+        assert!(last.loss == 0.0 && last.queue_ms < 2.0 && !last.is_limited, "{last:?}");
+        assert!(available.len() > 20 && last.available_bps >= START.as_bps(), "{}: {last:?}", available.len());
+        assert!(sender.history.in_flight() < 60_000);
+    }
+}

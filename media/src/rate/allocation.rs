@@ -1,0 +1,154 @@
+//! Who gets what of the bitrate: the voice first, always; then repairs, and then the picture.
+
+use super::Bitrate;
+
+/// Bitrates of the voice, without headers, the best first. With less than the last the voice can't be understood.
+const VOICE: [Bitrate; 3] = [Bitrate::from_bps(32_000), Bitrate::from_bps(24_000), Bitrate::from_bps(16_000)];
+/// On a path that loses more than this, packets of the voice repeat those before them (RFC 2198): it may take this part of
+/// the total, and at most so much.
+const LOSSY: f32 = 0.01;
+const COPIES_SHARE: f32 = 0.25;
+const VOICE_WITH_COPIES: Bitrate = Bitrate::from_bps(160_000);
+/// Packets of the voice in a second, and on thin paths, where the headers of so many would cost as much as the voice:
+/// from the first total down, until there is as much as the second again.
+const PACKETS: u32 = 50;
+const FEW_PACKETS: u32 = 25;
+const THIN: Bitrate = Bitrate::from_bps(115_000);
+const THIN_NO_MORE: Bitrate = Bitrate::from_bps(150_000);
+/// Reports and requests of ours take this part.
+const REPORTS: f32 = 0.04;
+/// A picture with less than this is paused; it goes on when it can have as much as the second.
+const LEAST_PICTURE: Bitrate = Bitrate::from_bps(24_000);
+const PICTURE_AGAIN: Bitrate = Bitrate::from_bps(36_000);
+/// How much more there has to be for something better than before.
+const HYSTERESIS: f32 = 1.08;
+/// Repairs never take more than this part of what the picture and they have.
+const MAX_REPAIR: f32 = 0.5;
+
+/// Headers of a packet below the payload: RTP with extensions, SRTP's tag, UDP and IPv4.
+pub(crate) const HEADERS: u32 = 70;
+
+/// Who gets what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Allocation {
+    /// For the voice with all its redundancy: without headers.
+    pub(crate) voice: Bitrate,
+    /// The voice's packets in a second.
+    pub(crate) voice_packets: u32,
+    /// For retransmissions, with headers.
+    pub(crate) repair: Bitrate,
+    /// For the picture's encoder; `None`: it pauses.
+    pub(crate) picture: Option<Bitrate>,
+}
+
+/// What is to be sent, and how.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Demand {
+    /// There is a picture to send.
+    pub(crate) with_picture: bool,
+    /// Part of packets that is lost, 0 to 1.
+    pub(crate) loss: f32,
+}
+
+impl Allocation {
+    /// What a call begins with.
+    pub(crate) const fn full(picture: Bitrate) -> Self {
+        Self { voice: VOICE[0], voice_packets: PACKETS, repair: Bitrate::from_bps(0), picture: Some(picture) }
+    }
+
+    /// Divides the total anew. `self` is how it was divided before.
+    pub(crate) fn divide(self, total: Bitrate, demand: Demand) -> Self {
+        let few = total < if self.voice_packets == PACKETS { THIN } else { THIN_NO_MORE };
+        let voice_packets = if few { FEW_PACKETS } else { PACKETS };
+        let total = total.scaled(1.0 - REPORTS);
+        let headers = HEADERS * 8 * voice_packets;
+        let fits = |voice: &Bitrate| {
+            let needed = Bitrate::from_bps(voice.as_bps() + headers);
+            total >= if *voice > self.voice { needed.scaled(HYSTERESIS) } else { needed }
+        };
+        let loss = if demand.loss.is_finite() { demand.loss.clamp(0.0, MAX_REPAIR) } else { 0.0 };
+        let alone = VOICE.into_iter().find(fits).unwrap_or(VOICE[VOICE.len() - 1]);
+        let copies = total.scaled(COPIES_SHARE).min(VOICE_WITH_COPIES);
+        let voice = if loss > LOSSY { alone.max(copies) } else { alone };
+        let rest = total.saturating_sub(Bitrate::from_bps(voice.as_bps() + headers));
+        if !demand.with_picture {
+            return Self { voice, voice_packets, repair: Bitrate::default(), picture: None };
+        }
+        let repair = rest.scaled(loss);
+        let picture = without_headers(rest.saturating_sub(repair));
+        let least = if self.picture.is_some() { LEAST_PICTURE } else { PICTURE_AGAIN };
+        Self { voice, voice_packets, repair, picture: (picture >= least).then_some(picture) }
+    }
+}
+
+/// The most bytes of the picture in a packet: small ones on thin paths, where a large one holds up the voice behind it.
+pub(crate) fn packet_size(total: Bitrate) -> usize {
+    // 30 ms of the path.
+    (total.as_bps() as usize * 30 / 8_000).clamp(350, 1_200)
+}
+
+fn without_headers(wire: Bitrate) -> Bitrate {
+    let payload = packet_size(wire.scaled(1.3)) as f32;
+    wire.scaled(payload / (payload + HEADERS as f32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAMERA: Demand = Demand { with_picture: true, loss: 0.0 };
+
+    fn of(kbps: u32, demand: Demand) -> Allocation {
+        Allocation::full(Bitrate::from_bps(1)).divide(Bitrate::from_bps(kbps * 1_000), demand)
+    }
+
+    #[test]
+    fn the_voice_comes_first_and_the_picture_yields() {
+        let voices = [3_000, 300, 100, 64, 48, 40, 30, 0].map(|kbps| of(kbps, CAMERA).voice.as_bps() / 1_000);
+        assert_eq!(voices, [32, 32, 32, 32, 32, 24, 16, 16]);
+        assert!(of(3_000, CAMERA).picture.is_some_and(|picture| picture.as_bps() > 2_500_000));
+        assert!(of(100, CAMERA).picture.is_some());
+        assert_eq!(of(64, CAMERA).picture, None);
+    }
+
+    #[test]
+    fn nobody_gets_more_than_there_is() {
+        for kbps in (40..4_000).step_by(7) {
+            for loss in [0.0, 0.1, 0.5, 7.0, -1.0, f32::NAN] {
+                let parts = of(kbps, Demand { loss, ..CAMERA });
+                let picture = parts.picture.unwrap_or_default().as_bps();
+                let sum = parts.voice.as_bps() + parts.repair.as_bps() + picture;
+                assert!(sum <= (kbps * 1_000).max(16_000), "{kbps} kbit/s: {parts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn repairs_are_paid_for_by_the_picture() {
+        let (clean, lossy) = (of(1_000, CAMERA), of(1_000, Demand { loss: 0.2, ..CAMERA }));
+        assert_eq!((clean.voice.as_bps(), lossy.voice.as_bps()), (32_000, 160_000));
+        assert!(lossy.picture < clean.picture && lossy.repair.as_bps() > 150_000);
+    }
+
+    #[test]
+    fn a_total_that_wavers_changes_nothing_back_and_forth() {
+        for around in [80, 115, 130] {
+            let mut parts = of(around, CAMERA);
+            let mut changes = 0;
+            for off in [-4, 4, -5, 5, -6, 4, -4].repeat(5) {
+                let next = parts.divide(Bitrate::from_bps((around as i32 + off) as u32 * 1_000), CAMERA);
+                let [before, after] = [parts, next].map(|all| (all.picture.is_some(), all.voice, all.voice_packets));
+                changes += u32::from(before != after);
+                parts = next;
+            }
+            assert!(changes <= 1, "{around}: {changes}");
+        }
+    }
+
+    #[test]
+    fn packets_on_thin_paths_are_small() {
+        assert_eq!(packet_size(Bitrate::from_bps(2_000_000)), 1_200);
+        assert_eq!(packet_size(Bitrate::from_bps(100_000)), 375);
+        assert_eq!(packet_size(Bitrate::from_bps(0)), 350);
+    }
+}

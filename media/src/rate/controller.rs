@@ -1,0 +1,456 @@
+//! How much the path carries: from the fate of single packets to a bitrate for all of them together.
+//!
+//! Queues decide, not losses. The delay of packets over the shortest delay seen lately is the time they stand in a
+//! queue; when that grows beyond the path's own noise, we send more than gets through: the rate falls to a little less
+//! than what arrives, for as long as it takes to drain the queue, and then climbs again, slowly around the rate that
+//! was too much and ever faster beyond. Losses without a queue are a radio link's, and sending less repairs nothing;
+//! only losses far above the path's usual mean something: a bottleneck without a queue.
+//!
+//! Someone else may keep the queue full (a download: TCP fills every buffer). Then backing off empties nothing, and
+//! going on would be starving: the rate follows losses instead, as the other's does, until the queue is seen empty.
+//!
+//! In the tradition of RFC 8298 (SCReAM), RFC 6817 (LEDBAT) and draft-ietf-rmcat-gcc.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    Bitrate,
+    delay::Delays,
+    delivery::{Delivery, Losses},
+};
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// When it left.
+    pub(crate) sent: Instant,
+    /// When it arrived, microseconds on the far end's clock; `None`: it did not.
+    pub(crate) arrived_us: Option<i64>,
+    /// Its size on the wire.
+    pub(crate) bytes: u32,
+}
+
+/// Below this not even the thinnest voice gets through.
+const MIN_BPS: f32 = 40_000.0;
+/// A queue of this length is ours, or somebody's; longer on noisy paths, by this many times the noise.
+const QUEUE_MS: f32 = 25.0;
+const NOISE_FACTOR: f32 = 3.0;
+const MAX_THRESHOLD_MS: f32 = 150.0;
+/// The rate climbs by so much a second right after it was too much (or by this part of it, if that is less), and by
+/// twice as much each second later. That it is the same for everyone makes shares of one link even.
+const SLOPE_BPS: f32 = 50_000.0;
+const SLOPE: f32 = 0.12;
+/// Or by this part of it where a queue seems to begin.
+const CAUTIOUS_SLOPE: f32 = 0.02;
+/// Or by this part of it, and no more than this, near the rate that was too much before.
+const NEAR: f32 = 0.95;
+const NEAR_SLOPE: f32 = 0.06;
+const NEAR_SLOPE_BPS: f32 = 30_000.0;
+/// But never by more than this part a second, which is also how it starts.
+const MAX_GROWTH: f32 = 0.8;
+/// After a queue the rate goes on at this part of what got through.
+const BACK_OFF: f32 = 0.88;
+/// And at this part while the queue is drained, or less, the longer it is.
+const DRAIN: f32 = 0.82;
+/// Over this time is looked at what gets through while a queue stands; and over this, when it has grown at once.
+const GROWN: Duration = Duration::from_millis(300);
+const GROWN_AT_ONCE: Duration = Duration::from_millis(150);
+/// So many packets that did not fit into a queue are not worth repairing. On paths that lose packets at all times, those
+/// are not counted.
+const OVERFLOW: usize = 8;
+const OVERFLOW_LOSS: f32 = 0.08;
+/// A queue is drained in about this time.
+const DRAIN_MS: f32 = 400.0;
+/// Losses without a queue that are no accident any more.
+const EXCESS_LOSS: f32 = 0.15;
+/// The rate may be so many times what is really sent: pictures that stand still prove nothing.
+const HEADROOM: f32 = 1.6;
+const HEADROOM_BPS: f32 = 60_000.0;
+/// A queue that has the same length for so long, whatever is sent, is none: the path has become longer.
+const STILL_AFTER: Duration = Duration::from_millis(900);
+const STILL_MS: f32 = 8.0;
+/// A queue that survives a back-off for this long is somebody else's.
+const OTHERS_AFTER: Duration = Duration::from_millis(1_500);
+/// Thinner links are filled by ourselves.
+const OTHERS_MIN_BPS: f32 = 500_000.0;
+/// Others go, and paths change: after this long it is looked at anew.
+const OTHERS_LIFE: Duration = Duration::from_secs(60);
+/// Who was noticed once is expected to fill the queue again.
+const OTHERS_MEMORY: Duration = Duration::from_secs(25);
+/// Beside others the rate climbs by this much a second, and falls by this factor at a loss.
+const OTHERS_SLOPE_BPS: f32 = 110_000.0;
+const OTHERS_BACK_OFF: f32 = 0.75;
+/// A path that carries less than this has little room beside the voice. What was too much for it stays too much for a
+/// while, which doubles each time it is tried and found so.
+const THIN_BPS: f32 = 160_000.0;
+const FIRST_PATIENCE: Duration = Duration::from_secs(16);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(64);
+/// Unless packets that left together arrive so close to each other that the path must be so many times wider.
+const WIDER: f32 = 1.7;
+/// Packets that left within this time left together; the second is at least so large.
+const PAIR_GAP: Duration = Duration::from_micros(600);
+const MIN_PAIR_BYTES: u32 = 100;
+/// What was too much is that no more when the rate is so many times higher, nearly that gets through, and no queue begins.
+const MORE: f32 = 1.06;
+const NEARLY: f32 = 0.9;
+const NO_QUEUE: f32 = 0.4;
+/// What was too much is remembered for so long.
+const KNOWN_FOR: Duration = Duration::from_secs(10);
+/// Without a report for so long, while packets are sent, nothing gets through.
+const SILENCE: Duration = Duration::from_millis(600);
+
+/// Decides how much to send.
+#[derive(Debug)]
+pub(crate) struct Controller {
+    target: f32,
+    max: f32,
+    delays: Delays,
+    delivery: Delivery,
+    losses: Losses,
+    mode: Mode,
+    /// The first instant of all: what delays are measured against.
+    epoch: Instant,
+    last_report: Option<Instant>,
+    wall: Option<Wall>,
+    /// What got through when it was too much, until more was really sent, or it is long ago.
+    known: Option<(f32, Instant)>,
+    /// Since when the queue that is being drained has had this length, milliseconds.
+    still: (Instant, f32),
+    /// Somebody else was there lately: until then a queue is taken to be theirs.
+    others_until: Option<Instant>,
+    /// Packets lost while the queue that is being drained stood, until somebody was told that it overflowed.
+    overflowed: Option<usize>,
+    /// From a packet's departure to the report on it: a round trip, and the far end's patience.
+    loop_time: Duration,
+}
+
+/// What the path seems to be like.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    /// No limit was met yet.
+    Starting,
+    /// The rate was too much, and is lowered until the queue is gone.
+    Draining { since: Instant, until: Instant, first: f32, got_through: f32, queue_ms: f32 },
+    /// The queue is gone.
+    Climbing { since: Instant },
+    /// Somebody else fills the queue.
+    Beside { since: Instant, reacted: Instant },
+}
+
+/// What was too much for a thin path.
+#[derive(Clone, Copy, Debug)]
+struct Wall {
+    bps: f32,
+    since: Instant,
+    patience: Duration,
+    /// The widths that pairs of packets have shown since; the least counts.
+    seen: [f32; 2],
+}
+
+/// Negative for what was sent before the epoch: the first packets left before the first report came.
+fn micros_since(epoch: Instant, at: Instant) -> i64 {
+    at.saturating_duration_since(epoch).as_micros() as i64 - epoch.saturating_duration_since(at).as_micros() as i64
+}
+
+/// A queue when it was noticed.
+#[derive(Clone, Copy, Debug)]
+struct Drained {
+    since: Instant,
+    /// What got through then.
+    first: f32,
+    queue_ms: f32,
+}
+
+impl Controller {
+    pub(crate) fn new(now: Instant, start: Bitrate, max: Bitrate) -> Self {
+        Self {
+            target: start.as_bps() as f32,
+            max: max.as_bps() as f32,
+            delays: Delays::new(),
+            delivery: Delivery::default(),
+            losses: Losses::default(),
+            mode: Mode::Starting,
+            epoch: now,
+            last_report: None,
+            wall: None,
+            known: None,
+            still: (now, 0.0),
+            others_until: None,
+            overflowed: None,
+            loop_time: Duration::from_millis(100),
+        }
+    }
+
+    /// For all packets together, with all their headers.
+    pub(crate) fn target(&self) -> Bitrate {
+        Bitrate::from_bps(self.target as u32)
+    }
+
+    /// The path is too thin for a picture, as far as is known: packets that leave together would tell.
+    pub(crate) fn wants_pairs(&self) -> bool {
+        self.wall.is_some()
+    }
+
+    /// What the rate is when the queue that is being drained is gone: sizes of pictures follow this one.
+    pub(crate) fn sustainable(&self) -> Bitrate {
+        match self.mode {
+            Mode::Draining { got_through, .. } => Bitrate::from_bps(self.target.max(got_through * BACK_OFF) as u32),
+            Mode::Starting | Mode::Climbing { .. } | Mode::Beside { .. } => self.target(),
+        }
+    }
+
+    /// More is of no use to anybody.
+    pub(crate) fn set_max(&mut self, max: Bitrate) {
+        self.max = (max.as_bps() as f32).max(MIN_BPS);
+        self.target = self.target.min(self.max);
+    }
+
+    /// The part of packets that was lost lately, 0 to 1.
+    pub(crate) fn loss(&self) -> f32 {
+        self.losses.recent()
+    }
+
+    /// Whether a queue has just overflowed by so much that a new picture is sooner there than all that was lost. Told
+    /// once for each queue.
+    pub(crate) fn take_overflow(&mut self) -> bool {
+        let lost = self.overflowed.take_if(|lost| *lost >= OVERFLOW);
+        lost.is_some()
+    }
+
+    /// From a packet's departure to the report on it: hardly more than a round trip.
+    pub(crate) fn loop_time(&self) -> Duration {
+        self.loop_time
+    }
+
+    /// How long packets stand in queues on the way, milliseconds.
+    pub(crate) fn queue_ms(&self) -> f32 {
+        self.delays.queue_ms().unwrap_or(0.0)
+    }
+
+    /// The path sets the limit, not what there is to send.
+    pub(crate) fn is_limited(&self) -> bool {
+        match self.mode {
+            Mode::Starting => false,
+            Mode::Draining { .. } | Mode::Climbing { .. } | Mode::Beside { .. } => self.target < self.max * 0.95,
+        }
+    }
+
+    /// Takes what a report says.
+    pub(crate) fn handle_report(&mut self, now: Instant, outcomes: &[Outcome]) {
+        if outcomes.is_empty() {
+            return;
+        }
+        let elapsed = self.last_report.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        let elapsed = elapsed.min(Duration::from_millis(300));
+        let keep_base = match self.mode {
+            Mode::Starting | Mode::Climbing { .. } | Mode::Draining { .. } => false,
+            Mode::Beside { since, .. } => now.saturating_duration_since(since) < OTHERS_LIFE,
+        };
+        let mut newest = None;
+        for outcome in outcomes {
+            let Some(arrived_us) = outcome.arrived_us else { continue };
+            let sent_us = micros_since(self.epoch, outcome.sent);
+            self.delays.add(now, outcome.sent, arrived_us.saturating_sub(sent_us), keep_base);
+            self.delivery.add(arrived_us, outcome.bytes);
+            newest = newest.max(Some(outcome.sent));
+        }
+        self.look_at_pairs(outcomes);
+        self.delays.report_ended();
+        if let Some(newest) = newest {
+            let sample = now.saturating_duration_since(newest).min(Duration::from_secs(2));
+            self.loop_time = (self.loop_time * 7 + sample) / 8;
+        }
+        let lost = outcomes.iter().filter(|outcome| outcome.arrived_us.is_none()).count();
+        self.losses.add(lost, outcomes.len(), elapsed);
+        if let (Mode::Draining { .. }, Some(overflowed)) = (self.mode, &mut self.overflowed)
+            && self.losses.excess() > OVERFLOW_LOSS
+        {
+            *overflowed += lost;
+        }
+        self.decide(now, elapsed, lost > 0);
+    }
+
+    /// Time passed. `waiting`: packets are on the way, and nothing is heard of them.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, waiting: bool) {
+        let Some(last) = self.last_report else { return };
+        let patience = SILENCE.max(self.loop_time * 3);
+        if waiting && now.saturating_duration_since(last) > patience {
+            self.last_report = Some(now);
+            self.target = (self.target * 0.5).max(MIN_BPS);
+            self.mode = Mode::Climbing { since: now };
+            tracing::debug!(bps = self.target as u32, "no reports: nothing gets through");
+        }
+    }
+
+    fn decide(&mut self, now: Instant, elapsed: Duration, lost: bool) {
+        let queue_ms = self.queue_ms();
+        let threshold_ms = (QUEUE_MS + NOISE_FACTOR * self.delays.noise_ms()).min(MAX_THRESHOLD_MS);
+        let queued = queue_ms > threshold_ms;
+        // A queue that grew at once was met a moment ago: before that, more got through.
+        let span = if queue_ms > threshold_ms * 3.0 { GROWN_AT_ONCE } else { GROWN };
+        let got_through = self.delivery.bps(span).unwrap_or(self.target);
+        let follows_losses = match self.mode {
+            Mode::Starting | Mode::Climbing { .. } => !queued,
+            Mode::Draining { .. } | Mode::Beside { .. } => false,
+        };
+        if follows_losses && self.losing(now, got_through) {
+            return;
+        }
+        match self.mode {
+            Mode::Climbing { .. } if queued && self.others_until.is_some_and(|until| now < until) => {
+                self.mode = Mode::Beside { since: now, reacted: now };
+            }
+            Mode::Starting | Mode::Climbing { .. } if queued => {
+                let drained = Drained { since: now, first: got_through.min(self.target), queue_ms };
+                self.drain(now, drained, drained.first, queue_ms);
+            }
+            // Near the limit, perhaps.
+            Mode::Starting | Mode::Climbing { .. } if queue_ms > threshold_ms * 0.6 => {
+                self.raise(now, self.target * CAUTIOUS_SLOPE, elapsed);
+            }
+            Mode::Starting => self.raise(now, f32::INFINITY, elapsed),
+            Mode::Climbing { since } => {
+                let seconds = now.saturating_duration_since(since).as_secs_f32();
+                let slope_bps = SLOPE_BPS.min(self.target * SLOPE) * (seconds * 1.25).min(8.0).exp2();
+                let near = self.known.is_some_and(|(known, _)| self.target > known * NEAR);
+                self.raise(
+                    now,
+                    if near { slope_bps.min(self.target * NEAR_SLOPE).min(NEAR_SLOPE_BPS) } else { slope_bps },
+                    elapsed,
+                );
+            }
+            Mode::Draining { since, until, first, got_through: before, queue_ms: queue_before } => {
+                if (queue_ms - self.still.1).abs() > STILL_MS {
+                    self.still = (now, queue_ms);
+                }
+                if !queued && queue_ms < threshold_ms * 0.8 {
+                    self.target = self.target.max(before * BACK_OFF).clamp(MIN_BPS, self.max);
+                    // What overflowed is no path without a queue.
+                    self.losses.accept();
+                    self.mode = Mode::Climbing { since: now };
+                } else if now.saturating_duration_since(self.still.0) > STILL_AFTER
+                    && now.saturating_duration_since(since) > STILL_AFTER
+                    // A queue that we keep full by ourselves overflows.
+                    && self.losses.recent() < 0.03
+                    && (got_through < first * 0.75 || self.target <= MIN_BPS && self.losses.recent() < 0.01)
+                {
+                    tracing::debug!(ms = queue_ms, "what was taken for a queue is the path");
+                    self.delays.rebase();
+                    self.target = self.target.max(first * BACK_OFF);
+                    self.mode = Mode::Climbing { since: now };
+                } else if now.saturating_duration_since(since) > OTHERS_AFTER
+                    && queue_ms > queue_before * 0.5
+                    && got_through < first * 0.75
+                    && first > OTHERS_MIN_BPS
+                {
+                    tracing::debug!(bps = self.target as u32, "somebody else keeps the queue full");
+                    self.others_until = Some(now + OTHERS_MEMORY);
+                    self.target = self.target.max(first * OTHERS_BACK_OFF * OTHERS_BACK_OFF);
+                    self.mode = Mode::Beside { since: now, reacted: now };
+                } else if now >= until {
+                    let drained = Drained { since, first, queue_ms: queue_before };
+                    // While much waits, what arrives is what the path carries; later it is what we send.
+                    let got_through = if queue_ms > threshold_ms * 2.0 { got_through.min(before) } else { before };
+                    self.drain(now, drained, got_through, queue_ms);
+                }
+            }
+            Mode::Beside { since, reacted } => {
+                if !queued {
+                    self.mode = Mode::Climbing { since: now };
+                } else if lost && self.losses.excess() > 0.005 {
+                    if now.saturating_duration_since(reacted) > self.loop_time + Duration::from_millis(400) {
+                        self.target = (self.target * OTHERS_BACK_OFF).max(MIN_BPS);
+                        self.mode = Mode::Beside { since, reacted: now };
+                    }
+                } else {
+                    self.raise(now, OTHERS_SLOPE_BPS, elapsed);
+                }
+            }
+        }
+    }
+
+    /// How close to each other packets arrive that left together: that is the width of the narrowest part of the path.
+    fn look_at_pairs(&mut self, outcomes: &[Outcome]) {
+        let Some(wall) = &mut self.wall else { return };
+        for pair in outcomes.windows(2) {
+            let [first, second] = pair else { continue };
+            let (Some(first_us), Some(second_us)) = (first.arrived_us, second.arrived_us) else { continue };
+            let gap = second.sent.saturating_duration_since(first.sent);
+            if gap <= PAIR_GAP && second.bytes >= MIN_PAIR_BYTES && first.sent > wall.since + self.loop_time {
+                // Times in reports are no finer than 0.25 ms.
+                let apart_us = (second_us - first_us).max(250);
+                wall.seen = [wall.seen[1], second.bytes as f32 * 8e6 / apart_us as f32];
+            }
+        }
+        if wall.seen.iter().all(|&width| width > wall.bps * WIDER) {
+            self.wall = None;
+            if let Mode::Climbing { .. } = self.mode {
+                self.mode = Mode::Starting;
+            }
+        }
+    }
+
+    /// A queue builds: less than gets through, until it is gone.
+    fn drain(&mut self, now: Instant, drained: Drained, got_through: f32, queue_ms: f32) {
+        if got_through < THIN_BPS && drained.since == now {
+            let again = self.wall.filter(|wall| (got_through / wall.bps - 1.0).abs() < 0.4);
+            let patience = again.map_or(FIRST_PATIENCE, |wall| (wall.patience * 2).min(LONGEST_PATIENCE));
+            self.wall = Some(Wall { bps: got_through, since: now, patience, seen: [0.0; 2] });
+        }
+        self.known = Some((got_through, now));
+        if drained.since == now {
+            self.overflowed = Some(0);
+        }
+        // The voice goes on in any case: on a thin path there is little to lower.
+        let less = (DRAIN - queue_ms / DRAIN_MS).clamp(0.4, DRAIN);
+        self.target = (got_through * less).min(self.target).clamp(MIN_BPS, self.max);
+        // Until what is sent now is reported on.
+        let until = now + self.loop_time + Duration::from_millis(100);
+        self.mode = Mode::Draining {
+            since: drained.since,
+            until,
+            first: drained.first,
+            got_through,
+            queue_ms: drained.queue_ms,
+        };
+        tracing::debug!(bps = self.target as u32, "a queue builds");
+    }
+
+    /// Losses far above the usual, without a queue: the bottleneck has none.
+    fn losing(&mut self, now: Instant, got_through: f32) -> bool {
+        if self.losses.excess() < EXCESS_LOSS {
+            return false;
+        }
+        self.losses.accept();
+        self.target = (self.target * 0.85).min(got_through.max(self.target * 0.6)).max(MIN_BPS);
+        self.mode = Mode::Climbing { since: now };
+        tracing::debug!(bps = self.target as u32, "losses without a queue");
+        true
+    }
+
+    fn raise(&mut self, now: Instant, slope_bps: f32, elapsed: Duration) {
+        let seconds = elapsed.as_secs_f32();
+        let raised = self.target + slope_bps.min(self.target * MAX_GROWTH) * seconds;
+        // What was sent lately, though not all of it arrived.
+        let sent =
+            self.delivery.bps(Duration::from_secs(1)).unwrap_or(self.target) / (1.0 - self.losses.recent()).max(0.3);
+        let proven = sent * HEADROOM + HEADROOM_BPS;
+        let mut most = proven;
+        if let Some((known, since)) = self.known {
+            // The encoder lags behind: what it has not sent yet says nothing.
+            let lately = self.delivery.bps(Duration::from_millis(500)).unwrap_or(0.0);
+            let more = self.target > known * MORE && lately > known * NEARLY && self.queue_ms() < QUEUE_MS * NO_QUEUE;
+            if more || lately > known * 1.03 || now.saturating_duration_since(since) > KNOWN_FOR {
+                self.known = None;
+            } else {
+                most = most.min((known * 1.12).max(known + 15_000.0));
+            }
+        }
+        if let Some(wall) = self.wall
+            && now.saturating_duration_since(wall.since) < wall.patience
+        {
+            most = most.min(wall.bps * 0.93);
+        }
+        self.target = raised.min(most.max(self.target)).clamp(MIN_BPS, self.max);
+    }
+}

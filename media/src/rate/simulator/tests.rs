@@ -1,0 +1,197 @@
+//! What rate control promises, on links in a box.
+
+use super::*;
+
+fn alone(link: Link, seconds: i64) -> Log {
+    Simulation::run(link, vec![Flow::call(0)], seconds)
+}
+
+/// Several runs, since one may be lucky.
+fn seeds(link: &Link) -> impl Iterator<Item = Link> {
+    (1..=5).map(|seed| Link { seed, ..link.clone() })
+}
+
+/// Wide enough for any call.
+const WIDE: f64 = 50e6;
+
+#[test]
+fn a_clean_link_is_used_within_three_seconds() {
+    for link in seeds(&Link::of(WIDE)) {
+        let log = alone(link, 10);
+        assert!(log.target(0, 3 * SECOND) >= 2.5e6);
+        assert!(log.bps(0, 3 * SECOND, 10 * SECOND) > 2.4e6);
+    }
+}
+
+#[test]
+fn random_loss_is_no_congestion() {
+    for (loss, least) in [(0.02, 2.6e6), (0.05, 2.6e6), (0.1, 2.6e6), (0.2, 2.3e6), (0.3, 1.6e6)] {
+        for link in seeds(&Link { loss, ..Link::of(WIDE) }) {
+            let log = alone(link, 20);
+            let lowest = (6..20).map(|second| log.target(0, second * SECOND)).fold(f64::MAX, f64::min);
+            assert!(lowest >= least, "{loss}: {lowest}");
+        }
+    }
+}
+
+#[test]
+fn losses_in_bursts_leave_the_picture_large() {
+    for link in seeds(&Link { bursts: Some((0.1, 5.0)), ..Link::of(WIDE) }) {
+        let log = alone(link, 30);
+        assert!(log.bps(0, 5 * SECOND, 30 * SECOND) > 1.4e6, "{}", log.bps(0, 5 * SECOND, 30 * SECOND));
+    }
+}
+
+#[test]
+fn jitter_is_no_congestion() {
+    for (loss, least) in [(0.0, 1.9e6), (0.1, 1.6e6)] {
+        for link in seeds(&Link { jitter: 40e3, loss, ..Link::of(WIDE) }) {
+            let log = alone(link, 40);
+            let got = log.bps(0, 10 * SECOND, 40 * SECOND);
+            assert!(got > least, "{got}");
+        }
+    }
+}
+
+#[test]
+fn a_capped_link_is_filled_and_its_queue_is_not() {
+    for (bps, part) in [(1e6, 0.8), (300e3, 0.75)] {
+        for link in seeds(&Link::of(bps)) {
+            let log = alone(link, 40);
+            let (from, to) = (5 * SECOND, 40 * SECOND);
+            assert!(log.bps(0, from, to) > part * bps, "{bps}: {}", log.bps(0, from, to));
+            assert!(log.queue_ms(from, to, 0.5) < 40.0, "{bps}: {}", log.queue_ms(from, to, 0.5));
+            assert!(log.queue_ms(from, to, 0.9) < 100.0, "{bps}: {}", log.queue_ms(from, to, 0.9));
+        }
+    }
+}
+
+#[test]
+fn on_a_thin_link_the_voice_does_not_wait() {
+    for bps in [100e3, 64e3] {
+        for link in seeds(&Link::of(bps)) {
+            let log = alone(link, 60);
+            let (from, to) = (5 * SECOND, 60 * SECOND);
+            assert!(log.queue_ms(from, to, 0.9) < 75.0, "{bps}: {}", log.queue_ms(from, to, 0.9));
+            assert!(log.bps(0, from, to) > 48e3, "{bps}: the voice gets through");
+        }
+    }
+}
+
+#[test]
+fn a_link_that_shrinks_and_grows_is_followed() {
+    let link = Link { capacity: vec![(0, 3e6), (15 * SECOND, 0.5e6), (35 * SECOND, 3e6)], ..Link::of(3e6) };
+    for link in seeds(&link) {
+        let log = alone(link, 45);
+        assert!(log.queue_ms(17 * SECOND, 19 * SECOND, 0.95) < 100.0, "adapted within 2 s");
+        assert!(log.freeze_ms(0, 14 * SECOND, 25 * SECOND) < 300.0, "{}", log.freeze_ms(0, 14 * SECOND, 25 * SECOND));
+        assert!(log.bps(0, 20 * SECOND, 35 * SECOND) > 0.8 * 0.5e6);
+        assert!(log.target(0, 40 * SECOND) >= 0.8 * 3e6, "back within 5 s: {}", log.target(0, 40 * SECOND));
+    }
+}
+
+#[test]
+fn a_thin_link_that_grows_is_noticed_while_the_picture_pauses() {
+    for link in seeds(&Link { capacity: vec![(0, 64e3), (40 * SECOND, 3e6)], ..Link::of(3e6) }) {
+        let log = alone(link, 45);
+        assert!(log.target(0, 43 * SECOND) > 150e3, "{}", log.target(0, 43 * SECOND));
+    }
+}
+
+#[test]
+fn a_path_that_becomes_longer_is_no_queue() {
+    for detour in [25, 60, 150] {
+        for link in seeds(&Link { detour: (10 * SECOND, detour * MS), ..Link::of(WIDE) }) {
+            let log = alone(link, 20);
+            assert!(log.target(0, 17 * SECOND) > 1.2e6, "{detour}: {}", log.target(0, 17 * SECOND));
+        }
+    }
+}
+
+/// The goal, not met: a queue of 150 to 200 ms is left on some of these links.
+#[test]
+#[ignore = "not met yet: a cap and a detour that begin at one instant are told apart too late"]
+fn a_path_that_becomes_longer_and_thin_at_once_has_no_queue() {
+    for detour in [25, 60, 150] {
+        let link = Link { capacity: vec![(0, WIDE), (SECOND, 300e3)], detour: (SECOND, detour * MS), ..Link::of(WIDE) };
+        for link in seeds(&link) {
+            let log = alone(link, 30);
+            let (from, to) = (10 * SECOND, 30 * SECOND);
+            assert!(log.queue_ms(from, to, 0.9) < 100.0, "{detour}: {}", log.queue_ms(from, to, 0.9));
+            assert!(log.bps(0, from, to) > 0.75 * 300e3, "{detour}: {}", log.bps(0, from, to));
+        }
+    }
+}
+
+#[test]
+fn two_calls_share_a_link() {
+    for link in seeds(&Link::of(3e6)) {
+        let log = Simulation::run(link, vec![Flow::call(0), Flow::call(10 * SECOND)], 70);
+        let (first, second) = (log.bps(0, 30 * SECOND, 70 * SECOND), log.bps(1, 30 * SECOND, 70 * SECOND));
+        let share = first / (first + second);
+        assert!((0.4..=0.6).contains(&share), "{share}");
+        assert!(first + second > 0.8 * 3e6);
+    }
+}
+
+#[test]
+fn a_call_and_a_download_share_a_link() {
+    // A call that finds the queue full takes it for the path itself, and is more modest.
+    for (call, download, least) in [(0, 10, 0.4), (10, 0, 0.2)] {
+        for link in seeds(&Link::of(3e6)) {
+            let flows = vec![Flow::call(call * SECOND), Flow::tcp(download * SECOND)];
+            let log = Simulation::run(link, flows, 70);
+            let (call, download) = (log.bps(0, 25 * SECOND, 70 * SECOND), log.bps(1, 25 * SECOND, 70 * SECOND));
+            let share = call / (call + download);
+            assert!((least..=0.6).contains(&share), "{share}");
+        }
+    }
+}
+
+#[test]
+fn a_path_that_says_nothing_is_not_flooded() {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    let start = Instant::now();
+    let mut controller = Controller::new(start, Bitrate::from_bps(1_500_000), Bitrate::from_bps(2_700_000));
+    let outcome = |sent, ms: i64| Outcome { sent, arrived_us: Some(ms * MS), bytes: 1_200 };
+    controller.handle_report(start, &[outcome(start, 30)]);
+    for ms in (0..10_000).step_by(20) {
+        controller.handle_timeout(start + Duration::from_millis(ms), true);
+    }
+    assert!(controller.target().as_bps() <= 50_000);
+}
+
+#[test]
+fn absurd_reports_keep_the_target_within_its_bounds() {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    let start = Instant::now();
+    let mut random = Random(7);
+    let mut controller = Controller::new(start, Bitrate::from_bps(1_500_000), Bitrate::from_bps(2_700_000));
+    for report in 0..5_000_u64 {
+        let now = start + Duration::from_millis(report * 13);
+        let outcomes: Vec<_> = (0..(random.uniform() * 20.0) as usize)
+            .map(|_| Outcome {
+                sent: now - Duration::from_micros((random.uniform() * 13e3) as u64),
+                arrived_us: (random.uniform() < 0.7).then(|| ((random.uniform() - 0.5) * 2e13) as i64),
+                bytes: (random.uniform() * 60e3) as u32,
+            })
+            .collect();
+        controller.handle_report(now, &outcomes);
+        assert!((40_000..=2_700_000).contains(&controller.target().as_bps()));
+    }
+}
+
+#[test]
+fn packets_that_left_before_the_first_report_show_no_queue() {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    let start = Instant::now();
+    let at = |ms: i64| start + Duration::from_millis(ms as u64);
+    let mut controller = Controller::new(at(60), Bitrate::from_bps(1_500_000), Bitrate::from_bps(2_700_000));
+    for report in 0..20_i64 {
+        let sent = (0..5).map(|i| report * 50 + i * 10);
+        let outcomes: Vec<_> =
+            sent.map(|ms| Outcome { sent: at(ms), arrived_us: Some((ms + 1_000) * MS), bytes: 1_200 }).collect();
+        controller.handle_report(at(60 + report * 50), &outcomes);
+        assert!(controller.queue_ms() < 1.0, "{}", controller.queue_ms());
+    }
+}
