@@ -37,6 +37,7 @@ use self::{
     call_screen::CallScreen,
     dialogs::Dialogs,
     notices::Notices,
+    plugged::Edge,
     ringing::{Other, Ringing},
     settings_screen::SettingsScreen,
     theme::Palette,
@@ -153,10 +154,13 @@ impl Ui {
                 self.trial.clear();
             }
         }
-        if (asks || in_call(snapshot)) && !behind_dialog {
-            plugged::show(ui, &mut scene, self.call.top(ui.ctx().content_rect(), snapshot));
+        let mut free = self.brief_lines_rect(ui, snapshot);
+        if in_call(snapshot) {
+            plugged::show(ui, &mut scene, free.with_min_y(free.top() + call_screen::TOP), Edge::Top);
+        } else if asks && !behind_dialog {
+            free = plugged::show(ui, &mut scene, free, Edge::Bottom);
         }
-        self.notices.show_brief(ui, &scene, self.brief_lines_rect(ui, snapshot));
+        self.notices.show_brief(ui, &scene, free);
         commands
     }
 

@@ -14,6 +14,7 @@ mod pacer;
 mod repairs;
 #[cfg(test)]
 mod simulator;
+mod wall;
 
 pub(crate) use allocation::{Allocation, Demand, packet_size};
 pub(crate) use controller::{Controller, Outcome};

@@ -263,16 +263,6 @@ impl Heard {
         Self(bytes.chunks_exact(size_of::<f32>()).map(sample).collect())
     }
 
-    /// The first, and the last, second of it.
-    ///
-    /// # Panics
-    /// When it is shorter.
-    #[must_use]
-    pub fn ends(&self) -> [Self; 2] {
-        let second = RATE as usize;
-        [Self(self.0[..second].to_vec()), Self(self.0[self.0.len() - second..].to_vec())]
-    }
-
     /// For how long nothing was to be heard, at most.
     #[must_use]
     pub fn longest_silence(&self) -> Duration {
@@ -312,6 +302,15 @@ impl Heard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_silence_is_measured_and_a_tone_has_none() {
+        let tone = |n| (n as f32 * 660.0 / RATE as f32 * std::f32::consts::TAU).sin() * 0.3;
+        assert_eq!(Heard((0..RATE).map(tone).collect()).longest_silence(), Duration::ZERO);
+        let gap = RATE / 10..RATE / 4;
+        let interrupted = (0..RATE).map(|n| if gap.contains(&n) { 0.0 } else { tone(n) });
+        assert_eq!(Heard(interrupted.collect()).longest_silence(), Duration::from_millis(150));
+    }
 
     #[test]
     fn a_pure_tone_has_all_its_power_at_its_frequency() {

@@ -22,8 +22,20 @@ impl Screen {
     /// When Xvfb does not start.
     #[must_use]
     pub fn switch_on(width: u32, height: u32) -> Self {
+        // Without `-noreset` it starts anew when its last client leaves, be it an xdotool that found no window yet, and
+        // whoever comes meanwhile is turned away.
         let mut process = Command::new("Xvfb")
-            .args(["-displayfd", "1", "-nolock", "-nolisten", "tcp", "-screen", "0", &format!("{width}x{height}x24")])
+            .args([
+                "-displayfd",
+                "1",
+                "-noreset",
+                "-nolock",
+                "-nolisten",
+                "tcp",
+                "-screen",
+                "0",
+                &format!("{width}x{height}x24"),
+            ])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

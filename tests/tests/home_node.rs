@@ -28,7 +28,7 @@ fn at_home(name: &str, home: &Home, node: &Rendezvous, arguments: &[&str]) -> Pe
 
 /// What `parlor node-status` finds, by name.
 fn findings(host: &Host, node: &str) -> Vec<String> {
-    let output = host.command(parlor()).args(["node-status", "--json", node]).output().unwrap();
+    let output = host.command(parlor()).args(["node-status", "--json", node]).output().expect("parlor runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let found = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     found.filter_map(|finding| finding["finding"].as_str().map(str::to_owned)).collect()
@@ -45,7 +45,7 @@ fn a_node_at_home_has_its_router_forward_its_ports_and_gives_them_back() {
         let mut node = Rendezvous::at_home(&its.host, its.public_address(), &arguments);
         let added: Vec<String> = (0..PORTS).map(|_| router.next()).collect();
         assert_eq!(added[..3], ["add TCP 4001", "add UDP 4001", "add UDP 3478"]);
-        assert_eq!(node.figure(&its.host, "mapped_ports"), PORTS as u64);
+        figure_becomes(&node, &its.host, "mapped_ports", PORTS as u64);
         // Another node reaches it over TCP and QUIC, and says so; whoever asks is told.
         figure_becomes(&node, &its.host, "addresses_reached", 2);
         let found = findings(&anns.host, node.address());
@@ -101,7 +101,7 @@ fn whatever_a_router_does_the_node_runs() {
         ] {
             let router = UpnpRouter::switch_on(its, manners);
             let mut node = Rendezvous::at_home(&its.host, known_at, &["--map-ports"]);
-            assert_eq!(node.figure(&its.host, "mapped_ports"), ports as u64, "{manners:?}");
+            figure_becomes(&node, &its.host, "mapped_ports", ports as u64);
             node.terminate();
             drop(router);
         }

@@ -233,7 +233,8 @@ fn restart_while_it_rings(nat: Nat, event: &str) -> [Event; 2] {
         side.expect_where("node", SOON, |event| event["state"] == "online");
     }
     bob.tell(&json!({ "do": "accept" }));
-    [ann, bob].map(|mut side| side.expect(event, SOON + SOON))
+    // Both stay until both had it.
+    [&mut ann, &mut bob].map(|side| side.expect(event, SOON + SOON))
 }
 
 #[test]

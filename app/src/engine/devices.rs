@@ -153,7 +153,8 @@ impl Engine {
                 self.use_device(choice);
             }
         }
-        let names = new.iter().map(|new| new.device.name.clone()).collect();
+        let mut names: Vec<String> = new.iter().map(|new| new.device.name.clone()).collect();
+        names.dedup();
         self.notify(Notice::NewDevicesUsed(names));
     }
 

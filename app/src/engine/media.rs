@@ -35,7 +35,7 @@ impl ActiveMedia {
     }
 
     fn take_stats(&mut self, stats: Box<Stats>) {
-        // Nobody else holds it, unless somebody is drawing it right now.
+        // The snapshot holds the one before: a minute is copied once a second.
         Arc::make_mut(&mut self.history).push(Sample::from(&*stats));
         self.stats = stats;
     }

@@ -16,7 +16,7 @@ use super::{
     widgets::{RoundButton, avatar, centred_label, one_line},
 };
 use crate::{
-    engine::{ActiveCall, CallView, Command, Quality, Snapshot},
+    engine::{ActiveCall, CallView, Command, Quality},
     text::Text,
 };
 
@@ -25,7 +25,7 @@ const PILL: f32 = 32.0;
 /// The height of the controls at the bottom.
 pub(super) const CONTROLS: f32 = RoundButton::height(BUTTON) + 2.0 * GAP;
 /// The height of what is said at the top.
-const TOP: f32 = 2.0 * PILL + 3.0 * GAP;
+pub(super) const TOP: f32 = 2.0 * PILL + 3.0 * GAP;
 const DOT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The two pictures of the call, and what lies over them.
@@ -79,16 +79,6 @@ impl CallScreen {
         }
     }
 
-    /// Below what the call shows at its top.
-    pub(super) fn top(&self, whole: Rect, snapshot: &Snapshot) -> Rect {
-        match snapshot.call {
-            CallView::Connecting(_) | CallView::Connected { .. } | CallView::Reconnecting { .. } => {
-                whole.with_min_y(whole.top() + TOP)
-            }
-            CallView::Idle | CallView::Outgoing { .. } | CallView::Incoming { .. } => whole,
-        }
-    }
-
     /// While we call: how the other will see us, in a corner.
     pub(super) fn show_own_picture(&self, ui: &Ui, scene: &Scene<'_>) {
         if !self.preview.has_picture() {
@@ -135,18 +125,16 @@ impl CallScreen {
         let (stage, controls) = ui.max_rect().split_top_bottom_at_y(ui.max_rect().bottom() - CONTROLS);
         self.stage(ui, scene, active, phase, stage);
         let wants_menu = show_controls(ui, scene, active, controls);
-        if self.menu || wants_menu {
-            let opened = wants_menu && !self.menu;
-            self.menu = true;
-            match device_menu::show(ui, scene, active, stage, opened) {
-                _ if wants_menu && !opened => self.menu = false,
-                Outcome::Open => {}
-                Outcome::Closed => self.menu = false,
-                Outcome::Numbers => (self.menu, self.numbers) = (false, true),
-            }
-            if opened {
-                scene.commands.push(Command::RefreshDevices);
-            }
+        let opened = wants_menu && !self.menu;
+        if opened {
+            // What was plugged in just now is there, too.
+            scene.commands.push(Command::RefreshDevices);
+        }
+        self.menu |= opened;
+        if self.menu {
+            let outcome = device_menu::show(ui, scene, active, stage, opened);
+            self.menu = outcome == Outcome::Open && (opened || !wants_menu);
+            self.numbers |= outcome == Outcome::Numbers;
         }
     }
 

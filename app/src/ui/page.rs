@@ -36,7 +36,7 @@ pub(super) fn page(
             .inner
         });
         ui.add_space(GAP);
-        ScrollArea::vertical().auto_shrink(false).show(ui, |ui| {
+        ScrollArea::vertical().id_salt(title).auto_shrink(false).show(ui, |ui| {
             ui.spacing_mut().item_spacing.y = 1.25 * GAP;
             contents(ui, scene);
             ui.add_space(2.0 * GAP);

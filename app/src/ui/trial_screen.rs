@@ -76,7 +76,9 @@ impl TrialScreen {
 
     fn picture(&mut self, ui: &mut Ui, scene: &Scene<'_>, trial: Option<&TrialView>) {
         let (text, width) = (&scene.text.devices, ui.available_width());
-        let (rect, _) = ui.allocate_exact_size(vec2(width, width * 9.0 / 16.0), Sense::hover());
+        // The rest of the page is to be seen beside it.
+        let height = (width * 9.0 / 16.0).min(ui.ctx().content_rect().height() * 0.4);
+        let (rect, _) = ui.allocate_exact_size(vec2(width, height), Sense::hover());
         ui.painter().rect_filled(rect, f32::from(RADIUS), Color32::BLACK);
         let phase = trial.map(|trial| trial.phase).unwrap_or_default();
         let is_open = trial.is_some_and(|trial| trial.camera != CameraState::Closed);

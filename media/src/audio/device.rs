@@ -5,32 +5,34 @@
 //! unplugged is represented by the system's default one until it is back.
 
 mod find;
+mod opening;
 mod outage;
 
 use std::{
     ops::ControlFlow,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
     },
     thread::{self, JoinHandle},
     time::Duration,
 };
 
-use cpal::{
-    BufferSize, Device, ErrorKind, Host, SampleFormat, StreamConfig,
-    traits::{HostTrait, StreamTrait},
-};
+use cpal::{BufferSize, Device, ErrorKind, Host, StreamConfig, traits::StreamTrait};
 
 use self::{
     find::{config_for, find, moves_streams, same},
+    opening::Notice,
     outage::Outage,
 };
 use super::{Failure, clock::now};
-use crate::{DeviceKind, DeviceProblem, Problem};
+use crate::{DeviceProblem, Problem};
 
-pub(crate) use self::find::host;
+pub(crate) use self::{
+    find::host,
+    opening::{Direction, Opening, Pulse, Wanted, for_format},
+};
 
 /// A device that gives no callback for so long is lost, whatever it says.
 const SILENT_FOR: Duration = Duration::from_secs(1);
@@ -42,89 +44,9 @@ const WATCH_EVERY: Duration = Duration::from_millis(100);
 /// Who is lost sooner after opening was hardly there.
 const LASTED: Duration = Duration::from_secs(2);
 
-/// How long opening a stream may take.
-const OPEN_WITHIN: Duration = Duration::from_secs(2);
-
 /// How long closing may take before it is left to a thread of its own: the client of a sound server that died while a
 /// stream was open may never return.
 const CLOSE_WITHIN: Duration = Duration::from_millis(300);
-
-/// Which way sound flows through a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Input,
-    Output,
-}
-
-impl Direction {
-    pub(crate) fn kind(self) -> DeviceKind {
-        match self {
-            Self::Input => DeviceKind::Microphone,
-            Self::Output => DeviceKind::Speaker,
-        }
-    }
-
-    pub(crate) fn default_device(self, host: &Host) -> Option<Device> {
-        match self {
-            Self::Input => host.default_input_device(),
-            Self::Output => host.default_output_device(),
-        }
-    }
-}
-
-/// What a stream's callbacks tell the keeper. Cheap enough for a device callback: one relaxed addition.
-#[derive(Clone)]
-pub(crate) struct Pulse(Arc<AtomicU32>);
-
-impl Pulse {
-    #[cfg(test)]
-    pub(crate) fn for_test() -> Self {
-        Self(Arc::default())
-    }
-
-    pub(crate) fn beat(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-/// Which device is to be kept open.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
-    /// An id, or `None` for whatever the system's default is.
-    pub(crate) id: Option<String>,
-    /// The default may stand in for it from the first moment on. Otherwise only once it was there: who chooses a device
-    /// wants to know that it can't be used.
-    pub(crate) may_be_missing: bool,
-}
-
-/// How a device is to be opened, and who is told what becomes of it.
-pub(crate) struct Opening<'a> {
-    pub(crate) device: &'a Device,
-    pub(crate) config: StreamConfig,
-    pub(crate) format: SampleFormat,
-    pub(crate) pulse: Pulse,
-    notices: SyncSender<Notice>,
-    generation: u32,
-}
-
-impl Opening<'_> {
-    pub(crate) const TIMEOUT: Option<Duration> = Some(OPEN_WITHIN);
-
-    /// The stream's error callback.
-    pub(crate) fn on_error(&self) -> impl FnMut(cpal::Error) + Send + 'static {
-        let (notices, generation, mut told) = (self.notices.clone(), self.generation, false);
-        move |error| match error.kind() {
-            ErrorKind::Xrun | ErrorKind::DeviceChanged | ErrorKind::RealtimeDenied => {}
-            _ if told => {}
-            _ => told = notices.try_send(Notice::Failed { generation, detail: error.to_string() }).is_ok(),
-        }
-    }
-}
-
-enum Notice {
-    Stop,
-    Failed { generation: u32, detail: String },
-}
 
 /// Keeps one device open until it is dropped.
 pub(crate) struct Keeper {
@@ -409,23 +331,3 @@ fn dispose(held: Held) {
         tracing::warn!("a sound device does not close");
     }
 }
-
-/// Runs `build::<T>` for the device's sample format.
-macro_rules! for_format {
-    ($format:expr, $build:ident($($argument:expr),*)) => {
-        match $format {
-            cpal::SampleFormat::F32 => $build::<f32>($($argument),*),
-            cpal::SampleFormat::I16 => $build::<i16>($($argument),*),
-            cpal::SampleFormat::I32 => $build::<i32>($($argument),*),
-            cpal::SampleFormat::I24 => $build::<cpal::I24>($($argument),*),
-            cpal::SampleFormat::U16 => $build::<u16>($($argument),*),
-            cpal::SampleFormat::U8 => $build::<u8>($($argument),*),
-            cpal::SampleFormat::F64 => $build::<f64>($($argument),*),
-            other => Err(cpal::Error::with_message(
-                cpal::ErrorKind::UnsupportedConfig,
-                format!("samples of the format {other} are not supported"),
-            )),
-        }
-    };
-}
-pub(crate) use for_format;

@@ -12,7 +12,7 @@ pub(crate) struct Scaler {
 
 impl Scaler {
     /// The picture with so many lines, and columns in proportion, both even; as it is, when it has no more.
-    pub(crate) fn to_height(&mut self, frame: &Frame, height: u32) -> Frame {
+    pub(crate) fn resize(&mut self, frame: &Frame, height: u32) -> Frame {
         let height = (height & !1).max(2);
         if height >= frame.height() & !1 {
             return frame.clone();
@@ -124,7 +124,7 @@ mod tests {
             ((5, 3), 2, (5, 3)),
             ((3, 1), 180, (3, 1)),
         ] {
-            let scaled = scaler.to_height(&ramp(width, height), to);
+            let scaled = scaler.resize(&ramp(width, height), to);
             assert_eq!((scaled.width(), scaled.height()), expected);
         }
     }
@@ -133,7 +133,7 @@ mod tests {
     fn the_picture_stays_what_it_was() {
         let mut scaler = Scaler::default();
         for to in [540, 360, 270, 180] {
-            let scaled = scaler.to_height(&ramp(1280, 720), to);
+            let scaled = scaler.resize(&ramp(1280, 720), to);
             let width = scaled.width() as usize;
             for (column, &pixel) in scaled.y()[width * 7..][..width].iter().enumerate() {
                 let expected = column * 255 / width;

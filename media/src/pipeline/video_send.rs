@@ -250,7 +250,7 @@ impl Worker {
             tracing::trace!("the network is behind: a frame is left out");
             return;
         }
-        let scaled = self.scaler.to_height(frame, step.height);
+        let scaled = self.scaler.resize(frame, step.height);
         if let Err(error) = self.send(&scaled, now) {
             tracing::warn!(%error, "a frame can't be encoded");
             self.stream = None;

@@ -171,6 +171,7 @@ impl<D: Decode> AudioPlayout<D> {
         let Some(duration) = self.decoder.duration(&packet.payload) else { return };
         let duration = duration as i64;
         let arrived = self.samples_at(packet.arrived);
+        self.delay.set_duration(duration);
         let (timestamp, is_new) = match self.delay.place(packet.timestamp, arrived) {
             Placed::At(timestamp) => (timestamp, true),
             Placed::Again(timestamp) => (timestamp, false),

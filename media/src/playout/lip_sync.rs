@@ -1,7 +1,8 @@
 //! Lips match the voice: a picture waits until the sound of its moment is about to be heard.
 //!
-//! Voice always waits longer than pictures do, since a jitter buffer must not run empty, and people notice a picture that
-//! is ahead from about 45 ms on (ITU-R BT.1359). A picture that is late is shown at once: the voice is not dragged.
+//! Voice always waits longer than pictures do, since a jitter buffer must not run empty. People notice sound that is 45 ms
+//! early or 125 ms late (ITU-R BT.1359); Parlor aims at 40 ms either way. A picture that is late is shown at once: the voice
+//! is not dragged.
 
 use std::{
     collections::VecDeque,

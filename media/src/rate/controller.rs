@@ -17,6 +17,7 @@ use super::{
     Bitrate,
     delay::Delays,
     delivery::{Delivery, Losses},
+    wall::{Known, THIN_BPS, Wall},
 };
 
 /// What became of a packet.
@@ -34,7 +35,11 @@ pub(crate) struct Outcome {
 const MIN_BPS: f32 = 40_000.0;
 /// A queue of this length is ours, or somebody's; longer on noisy paths, by this many times the noise.
 const QUEUE_MS: f32 = 25.0;
+/// Less than this part of it is none.
+const NO_QUEUE: f32 = 0.4;
 const NOISE_FACTOR: f32 = 3.0;
+/// On a thin path a packet of the voice is late by itself, not only behind others.
+const PACKET_BITS: f32 = 1_600.0;
 const MAX_THRESHOLD_MS: f32 = 150.0;
 /// The rate climbs by so much a second right after it was too much (or by this part of it, if that is less), and by
 /// twice as much each second later. That it is the same for everyone makes shares of one link even.
@@ -43,7 +48,6 @@ const SLOPE: f32 = 0.12;
 /// Or by this part of it where a queue seems to begin.
 const CAUTIOUS_SLOPE: f32 = 0.02;
 /// Or by this part of it, and no more than this, near the rate that was too much before.
-const NEAR: f32 = 0.95;
 const NEAR_SLOPE: f32 = 0.06;
 const NEAR_SLOPE_BPS: f32 = 30_000.0;
 /// But never by more than this part a second, which is also how it starts.
@@ -80,22 +84,6 @@ const OTHERS_MEMORY: Duration = Duration::from_secs(25);
 /// Beside others the rate climbs by this much a second, and falls by this factor at a loss.
 const OTHERS_SLOPE_BPS: f32 = 110_000.0;
 const OTHERS_BACK_OFF: f32 = 0.75;
-/// A path that carries less than this has little room beside the voice. What was too much for it stays too much for a
-/// while, which doubles each time it is tried and found so.
-const THIN_BPS: f32 = 160_000.0;
-const FIRST_PATIENCE: Duration = Duration::from_secs(16);
-const LONGEST_PATIENCE: Duration = Duration::from_secs(64);
-/// Unless packets that left together arrive so close to each other that the path must be so many times wider.
-const WIDER: f32 = 1.7;
-/// Packets that left within this time left together; the second is at least so large.
-const PAIR_GAP: Duration = Duration::from_micros(600);
-const MIN_PAIR_BYTES: u32 = 100;
-/// What was too much is that no more when the rate is so many times higher, nearly that gets through, and no queue begins.
-const MORE: f32 = 1.06;
-const NEARLY: f32 = 0.9;
-const NO_QUEUE: f32 = 0.4;
-/// What was too much is remembered for so long.
-const KNOWN_FOR: Duration = Duration::from_secs(10);
 /// Without a report for so long, while packets are sent, nothing gets through.
 const SILENCE: Duration = Duration::from_millis(600);
 
@@ -113,7 +101,7 @@ pub(crate) struct Controller {
     last_report: Option<Instant>,
     wall: Option<Wall>,
     /// What got through when it was too much, until more was really sent, or it is long ago.
-    known: Option<(f32, Instant)>,
+    known: Option<Known>,
     /// Since when the queue that is being drained has had this length, milliseconds.
     still: (Instant, f32),
     /// Somebody else was there lately: until then a queue is taken to be theirs.
@@ -135,16 +123,6 @@ enum Mode {
     Climbing { since: Instant },
     /// Somebody else fills the queue.
     Beside { since: Instant, reacted: Instant },
-}
-
-/// What was too much for a thin path.
-#[derive(Clone, Copy, Debug)]
-struct Wall {
-    bps: f32,
-    since: Instant,
-    patience: Duration,
-    /// The widths that pairs of packets have shown since; the least counts.
-    seen: [f32; 2],
 }
 
 /// Negative for what was sent before the epoch: the first packets left before the first report came.
@@ -254,7 +232,13 @@ impl Controller {
             self.delivery.add(arrived_us, outcome.bytes);
             newest = newest.max(Some(outcome.sent));
         }
-        self.look_at_pairs(outcomes);
+        let loop_time = self.loop_time;
+        if self.wall.as_mut().is_some_and(|wall| wall.is_gone(loop_time, outcomes)) {
+            self.wall = None;
+            if let Mode::Climbing { .. } = self.mode {
+                self.mode = Mode::Starting;
+            }
+        }
         self.delays.report_ended();
         if let Some(newest) = newest {
             let sample = now.saturating_duration_since(newest).min(Duration::from_secs(2));
@@ -284,7 +268,8 @@ impl Controller {
 
     fn decide(&mut self, now: Instant, elapsed: Duration, lost: bool) {
         let queue_ms = self.queue_ms();
-        let threshold_ms = (QUEUE_MS + NOISE_FACTOR * self.delays.noise_ms()).min(MAX_THRESHOLD_MS);
+        let alone_ms = if self.target < THIN_BPS { PACKET_BITS / self.target * 1e3 } else { 0.0 };
+        let threshold_ms = (QUEUE_MS + alone_ms + NOISE_FACTOR * self.delays.noise_ms()).min(MAX_THRESHOLD_MS);
         let queued = queue_ms > threshold_ms;
         // A queue that grew at once was met a moment ago: before that, more got through.
         let span = if queue_ms > threshold_ms * 3.0 { GROWN_AT_ONCE } else { GROWN };
@@ -312,7 +297,7 @@ impl Controller {
             Mode::Climbing { since } => {
                 let seconds = now.saturating_duration_since(since).as_secs_f32();
                 let slope_bps = SLOPE_BPS.min(self.target * SLOPE) * (seconds * 1.25).min(8.0).exp2();
-                let near = self.known.is_some_and(|(known, _)| self.target > known * NEAR);
+                let near = self.known.is_some_and(|known| known.is_near(self.target));
                 self.raise(
                     now,
                     if near { slope_bps.min(self.target * NEAR_SLOPE).min(NEAR_SLOPE_BPS) } else { slope_bps },
@@ -345,6 +330,7 @@ impl Controller {
                 {
                     tracing::debug!(bps = self.target as u32, "somebody else keeps the queue full");
                     self.others_until = Some(now + OTHERS_MEMORY);
+                    self.wall = None;
                     self.target = self.target.max(first * OTHERS_BACK_OFF * OTHERS_BACK_OFF);
                     self.mode = Mode::Beside { since: now, reacted: now };
                 } else if now >= until {
@@ -369,35 +355,12 @@ impl Controller {
         }
     }
 
-    /// How close to each other packets arrive that left together: that is the width of the narrowest part of the path.
-    fn look_at_pairs(&mut self, outcomes: &[Outcome]) {
-        let Some(wall) = &mut self.wall else { return };
-        for pair in outcomes.windows(2) {
-            let [first, second] = pair else { continue };
-            let (Some(first_us), Some(second_us)) = (first.arrived_us, second.arrived_us) else { continue };
-            let gap = second.sent.saturating_duration_since(first.sent);
-            if gap <= PAIR_GAP && second.bytes >= MIN_PAIR_BYTES && first.sent > wall.since + self.loop_time {
-                // Times in reports are no finer than 0.25 ms.
-                let apart_us = (second_us - first_us).max(250);
-                wall.seen = [wall.seen[1], second.bytes as f32 * 8e6 / apart_us as f32];
-            }
-        }
-        if wall.seen.iter().all(|&width| width > wall.bps * WIDER) {
-            self.wall = None;
-            if let Mode::Climbing { .. } = self.mode {
-                self.mode = Mode::Starting;
-            }
-        }
-    }
-
     /// A queue builds: less than gets through, until it is gone.
     fn drain(&mut self, now: Instant, drained: Drained, got_through: f32, queue_ms: f32) {
-        if got_through < THIN_BPS && drained.since == now {
-            let again = self.wall.filter(|wall| (got_through / wall.bps - 1.0).abs() < 0.4);
-            let patience = again.map_or(FIRST_PATIENCE, |wall| (wall.patience * 2).min(LONGEST_PATIENCE));
-            self.wall = Some(Wall { bps: got_through, since: now, patience, seen: [0.0; 2] });
+        if got_through < THIN_BPS && (drained.since == now || self.wall.is_none()) {
+            self.wall = Some(Wall::met(now, got_through, self.wall));
         }
-        self.known = Some((got_through, now));
+        self.known = Some(Known { bps: got_through, since: now });
         if drained.since == now {
             self.overflowed = Some(0);
         }
@@ -436,20 +399,18 @@ impl Controller {
             self.delivery.bps(Duration::from_secs(1)).unwrap_or(self.target) / (1.0 - self.losses.recent()).max(0.3);
         let proven = sent * HEADROOM + HEADROOM_BPS;
         let mut most = proven;
-        if let Some((known, since)) = self.known {
+        if let Some(known) = self.known {
             // The encoder lags behind: what it has not sent yet says nothing.
             let lately = self.delivery.bps(Duration::from_millis(500)).unwrap_or(0.0);
-            let more = self.target > known * MORE && lately > known * NEARLY && self.queue_ms() < QUEUE_MS * NO_QUEUE;
-            if more || lately > known * 1.03 || now.saturating_duration_since(since) > KNOWN_FOR {
+            let is_queue = self.queue_ms() > QUEUE_MS * NO_QUEUE;
+            if known.is_outdated(now, self.target, lately, is_queue) {
                 self.known = None;
             } else {
-                most = most.min((known * 1.12).max(known + 15_000.0));
+                most = most.min(known.limit());
             }
         }
-        if let Some(wall) = self.wall
-            && now.saturating_duration_since(wall.since) < wall.patience
-        {
-            most = most.min(wall.bps * 0.93);
+        if let Some(limit) = self.wall.and_then(|wall| wall.limit(now)) {
+            most = most.min(limit);
         }
         self.target = raised.min(most.max(self.target)).clamp(MIN_BPS, self.max);
     }

@@ -9,12 +9,15 @@ use crate::{
     frame_log::FrameLog,
 };
 
-/// What opens cameras: gets the source, what it is to replace, and a number that its events carry.
+/// Takes the events of the camera with a number; quick, and callable from any thread.
+pub(super) type Tell = Box<dyn Fn(u64, CameraEvent) + Send + Sync>;
+
+/// What every camera of the session is opened with.
 pub(super) struct Opener {
     pub(super) outputs: Vec<FrameSender>,
     pub(super) frame_log: Option<FrameLog>,
-    /// Takes the events of the camera with this number; quick, and callable from any thread.
-    pub(super) tell: Box<dyn Fn() -> Box<dyn Fn(u64, CameraEvent) + Send + Sync> + Send>,
+    /// Makes what takes the events of one camera.
+    pub(super) tell: Box<dyn Fn() -> Tell + Send>,
 }
 
 /// The camera, and what becomes of it.
@@ -223,7 +226,7 @@ mod tests {
     fn bench(source: VideoSource) -> Bench {
         let (sender, frames) = frame_slot(|| {});
         let (told, events) = channel();
-        let tell = Box::new(move || -> Box<dyn Fn(u64, CameraEvent) + Send + Sync> {
+        let tell = Box::new(move || -> Tell {
             let told = std::sync::Mutex::new(told.clone());
             Box::new(move |number, event| drop(told.lock().unwrap().send((number, event))))
         });

@@ -6,7 +6,7 @@ use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
     SessionConfig, SessionEvent, Stats,
-    camera::{CameraControl, Opener},
+    camera::{CameraControl, Opener, Tell},
 };
 use crate::{
     AudioSink, AudioSource, DeviceChoice, DeviceProblem, FrameReceiver, FrameSender, VideoSink,
@@ -88,7 +88,7 @@ impl Media {
         let captured = frame_slot(|| {});
         let tell = {
             let events = events.clone();
-            Box::new(move || -> Box<dyn Fn(u64, CameraEvent) + Send + Sync> {
+            Box::new(move || -> Tell {
                 let tell = teller(&events);
                 Box::new(move |number, event| tell(MediaEvent::Camera(number, event)))
             })

@@ -62,8 +62,8 @@ pub fn about_router(mapping: &PortMapping) -> String {
              is a private one.\nAnother router is in between, which must forward them too, or the provider shares one \
              address among many homes: then ask for one of your own, or run the node elsewhere."
         ),
-        PortMapping::Forwarded { ports, refused, .. } if refused.is_empty() => {
-            format!("The router forwards {ports} ports to this machine, for as long as the node runs.")
+        PortMapping::Forwarded { refused, .. } if refused.is_empty() => {
+            "The router forwards the ports to this machine, for as long as the node runs.".into()
         }
         PortMapping::Forwarded { ports, refused, .. } => format!(
             "The router forwards {ports} ports to this machine, but not {}: calls or people may not get through.{}",

@@ -154,3 +154,72 @@ impl NetworkBehaviour for Behaviour {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{task::Waker, time::Instant};
+
+    use libp2p::core::ConnectedPoint;
+
+    use super::{
+        super::{NodeConfig, event_loop::terms, registry::Registry},
+        *,
+    };
+
+    fn guarded() -> Behaviour {
+        let config = NodeConfig::new(libp2p::identity::Keypair::generate_ed25519());
+        let directory = directory_server::Behaviour::new(Registry::new(Instant::now(), terms(&config, None)));
+        Behaviour::new(directory, relay::Behaviour::new(PeerId::random(), relay::Config::default()))
+    }
+
+    fn connection(number: usize) -> ConnectionId {
+        ConnectionId::new_unchecked(number)
+    }
+
+    /// Which connections are to be closed.
+    fn closing(guarded: &mut Behaviour) -> Vec<ConnectionId> {
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut closing = Vec::new();
+        while let Poll::Ready(event) = guarded.poll(&mut cx) {
+            if let ToSwarm::CloseConnection { connection: CloseConnection::One(connection), .. } = event {
+                closing.push(connection);
+            }
+        }
+        closing
+    }
+
+    fn closed(guarded: &mut Behaviour, peer: PeerId, number: usize) {
+        let endpoint = ConnectedPoint::Listener { local_addr: Multiaddr::empty(), send_back_addr: Multiaddr::empty() };
+        guarded.on_swarm_event(FromSwarm::ConnectionClosed(ConnectionClosed {
+            peer_id: peer,
+            connection_id: connection(number),
+            endpoint: &endpoint,
+            cause: None,
+            remaining_established: 0,
+        }));
+    }
+
+    #[tokio::test]
+    async fn who_comes_back_by_another_connection_is_reached_there_and_the_older_one_is_closed() {
+        let (mut guarded, ann, bob) = (guarded(), PeerId::random(), PeerId::random());
+        guarded.is_reached_at(ann, connection(1));
+        guarded.is_reached_at(bob, connection(2));
+        guarded.is_reached_at(ann, connection(1));
+        assert_eq!(closing(&mut guarded), [], "a reservation is renewed");
+        guarded.is_reached_at(ann, connection(3));
+        assert_eq!(closing(&mut guarded), [connection(1)]);
+        // The end of the older one does not make the newer one forgotten.
+        closed(&mut guarded, ann, 1);
+        guarded.is_reached_at(ann, connection(4));
+        assert_eq!(closing(&mut guarded), [connection(3)]);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_has_ended_by_itself_is_not_closed_again() {
+        let (mut guarded, ann) = (guarded(), PeerId::random());
+        guarded.is_reached_at(ann, connection(1));
+        closed(&mut guarded, ann, 1);
+        guarded.is_reached_at(ann, connection(2));
+        assert_eq!(closing(&mut guarded), []);
+    }
+}

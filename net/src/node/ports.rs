@@ -35,7 +35,7 @@ const RENEW_EVERY: Duration = Duration::from_secs(300);
 const SEARCH_EVERY: Duration = Duration::from_secs(60);
 
 /// How long giving back may take.
-const GIVE_BACK_WITHIN: Duration = Duration::from_millis(1500);
+const GIVE_BACK_WITHIN: Duration = Duration::from_secs(4);
 
 /// How many are given back at a time.
 const AT_A_TIME: usize = 4;
@@ -113,6 +113,8 @@ pub(super) struct Wanted {
     /// Our addresses on networks where a router may be.
     locals: Vec<Ipv4Addr>,
     ports: Vec<(Protocol, u16)>,
+    /// How many of them people need to find each other, and to ask for a relayed address.
+    essential: usize,
     /// Whether an outside that is not public counts.
     allow_private: bool,
 }
@@ -133,11 +135,10 @@ impl Wanted {
                 ports.push(port);
             }
         }
-        if let Some((port, relay)) = turn {
-            ports.push((Protocol::Udp, port));
-            ports.extend(relay.map(|port| (Protocol::Udp, port)));
-        }
-        Self { locals: locals.into_iter().collect(), ports, allow_private }
+        ports.extend(turn.iter().map(|(port, _)| (Protocol::Udp, *port)));
+        let essential = ports.len();
+        ports.extend(turn.into_iter().flat_map(|(_, relay)| relay).map(|port| (Protocol::Udp, port)));
+        Self { locals: locals.into_iter().collect(), ports, essential, allow_private }
     }
 }
 
@@ -188,14 +189,9 @@ async fn keep(wanted: Wanted, tell: watch::Sender<PortMapping>, mut stopped: one
     let mut forwarded: BTreeSet<(Protocol, u16)> = BTreeSet::new();
     loop {
         let pause = tokio::select! {
-            mapping = forward(&wanted, &mut gateway, &mut forwarded) => {
-                let pause = if gateway.is_some() { RENEW_EVERY } else { SEARCH_EVERY };
-                tell.send_if_modified(|told| {
-                    let news = *told != mapping;
-                    *told = mapping;
-                    news
-                });
-                pause
+            mapping = forward(&wanted, &mut gateway, &mut forwarded, &tell) => {
+                say(&tell, mapping);
+                if gateway.is_some() { RENEW_EVERY } else { SEARCH_EVERY }
             }
             _ = &mut stopped => break,
         };
@@ -209,11 +205,21 @@ async fn keep(wanted: Wanted, tell: watch::Sender<PortMapping>, mut stopped: one
     }
 }
 
-/// Has the router forward all that is wanted; finds it first if need be.
+fn say(tell: &watch::Sender<PortMapping>, mapping: PortMapping) {
+    tell.send_if_modified(|told| {
+        let news = *told != mapping;
+        *told = mapping;
+        news
+    });
+}
+
+/// Has the router forward all that is wanted; finds it first if need be. Some routers take long for each port: at first
+/// it is told as soon as the essential ones are forwarded.
 async fn forward(
     wanted: &Wanted,
     gateway: &mut Option<Gateway>,
     forwarded: &mut BTreeSet<(Protocol, u16)>,
+    tell: &watch::Sender<PortMapping>,
 ) -> PortMapping {
     let found = match gateway.take() {
         Some(known) => Ok(known),
@@ -231,9 +237,19 @@ async fn forward(
         }
     };
     let found = gateway.insert(found);
-    let mut refused = Vec::new();
+    let outcome = |forwarded: &BTreeSet<_>, refused: &[RefusedPort]| {
+        if wanted.allow_private || is_public(outside) {
+            PortMapping::Forwarded { outside, ports: forwarded.len(), refused: refused.to_vec() }
+        } else {
+            PortMapping::BehindAnother { outside }
+        }
+    };
+    let mut refused: Vec<RefusedPort> = Vec::new();
     let mut silences = 0;
-    for &(protocol, port) in &wanted.ports {
+    for (number, &(protocol, port)) in wanted.ports.iter().enumerate() {
+        if number == wanted.essential && tell.borrow().outside().is_none() {
+            say(tell, outcome(forwarded, &refused));
+        }
         match add(found, protocol, port).await {
             Ok(()) => {
                 silences = 0;
@@ -247,15 +263,18 @@ async fn forward(
                 refused.push(RefusedPort { port: label(protocol, port), is_taken });
             }
         }
-        if silences >= PATIENCE {
+        if silences >= PATIENCE && number < wanted.essential {
             *gateway = None;
             return PortMapping::NoRouter;
         }
+        if silences >= PATIENCE {
+            // It is slow, or has had enough: what it forwards by now is kept, and the rest tried when it is renewed.
+            let rest = wanted.ports.iter().skip(number + 1).map(|&(protocol, port)| label(protocol, port));
+            refused.extend(rest.map(|port| RefusedPort { port, is_taken: false }));
+            break;
+        }
     }
-    if !wanted.allow_private && !is_public(outside) {
-        return PortMapping::BehindAnother { outside };
-    }
-    PortMapping::Forwarded { outside, ports: forwarded.len(), refused }
+    outcome(forwarded, &refused)
 }
 
 async fn add(gateway: &Gateway, protocol: Protocol, port: u16) -> Result<(), Trouble> {
@@ -321,6 +340,7 @@ mod tests {
         assert_eq!(wanted.locals, [Ipv4Addr::new(10, 0, 0, 7), Ipv4Addr::new(192, 168, 1, 7)]);
         let udp = |port| (Protocol::Udp, port);
         assert_eq!(wanted.ports, [(Protocol::Tcp, 4001), udp(4001), udp(3478), udp(50_000), udp(50_001)]);
+        assert_eq!(wanted.essential, 3);
         assert_eq!(Wanted::new(&local, None, false).ports, [(Protocol::Tcp, 4001), udp(4001)]);
     }
 

@@ -106,8 +106,11 @@ pub(super) struct Behaviour {
     /// Connections that are being opened to dial somebody back. As many as are admitted within a dialling time.
     returning: HashSet<ConnectionId>,
     turnstile: Turnstile,
-    queue: VecDeque<ToSwarm<Vec<(Multiaddr, Reached)>, THandlerInEvent<Self>>>,
+    queue: VecDeque<Action>,
 }
+
+/// What the swarm is to do, or to tell of.
+type Action = ToSwarm<Vec<(Multiaddr, Reached)>, THandlerInEvent<Behaviour>>;
 
 /// Why nobody is dialled back there.
 #[derive(Debug, thiserror::Error)]

@@ -117,6 +117,8 @@ fn measure(cell: &Cell<'_>, options: &Options) -> anyhow::Result<()> {
             .stderr(log)
             .status()?;
         if status.success() {
+            // Last: a folder with it is whole.
+            fs::write(folder.join("measured"), "")?;
             eprintln!("{}: measured", cell.folder());
             return Ok(());
         }

@@ -286,8 +286,9 @@ def main():
         return
     if not options.recordings or not options.clip:
         parser.error("RECORDINGS and --clip are needed")
-    folders = sorted((f for f in os.scandir(options.recordings) if os.path.exists(os.path.join(f.path, "link.json"))),
-                     key=lambda f: os.stat(os.path.join(f.path, "link.json")).st_mtime)
+    measured = lambda folder: os.path.join(folder.path, "measured")
+    folders = sorted((folder for folder in os.scandir(options.recordings) if os.path.exists(measured(folder))),
+                     key=lambda folder: os.stat(measured(folder)).st_mtime)
     with concurrent.futures.ProcessPoolExecutor() as pool:
         results = list(pool.map(score, [f.path for f in folders], [options.clip] * len(folders)))
     scores = {}

@@ -9,7 +9,7 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::Duration,
 };
@@ -25,6 +25,8 @@ struct Router {
     outside: String,
     manners: String,
     table: Mutex<Table>,
+    /// To whom the firewall is told what the table is now.
+    forward: mpsc::Sender<Table>,
 }
 
 fn main() -> Result<()> {
@@ -38,7 +40,9 @@ fn main() -> Result<()> {
     let search = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 1900))?;
     search.join_multicast_v4(&Ipv4Addr::new(239, 255, 255, 250), &inside)?;
     println!("ready");
-    let router = Arc::new(Router { outside, manners, table: Mutex::default() });
+    let (forward, tables) = mpsc::channel();
+    thread::spawn(move || forward_all(&tables));
+    let router = Arc::new(Router { outside, manners, table: Mutex::default(), forward });
     let garbage = router.manners == "garbage";
     thread::spawn(move || answer_searches(&search, inside, port, garbage));
     for stream in listener.incoming() {
@@ -117,7 +121,7 @@ impl Router {
             }
             let to = value("NewInternalClient").unwrap_or_default();
             table.insert((protocol.clone(), port), to);
-            forward(&table);
+            self.forward.send(table.clone()).ok();
             println!("add {protocol} {port}");
             return done("AddPortMapping", "");
         }
@@ -125,7 +129,7 @@ impl Router {
             if table.remove(&(protocol.clone(), port)).is_none() {
                 return fault(714);
             }
-            forward(&table);
+            self.forward.send(table.clone()).ok();
             println!("delete {protocol} {port}");
             return done("DeletePortMapping", "");
         }
@@ -161,6 +165,13 @@ fn description() -> String {
          <service><serviceType>{SERVICE}</serviceType><serviceId>urn:upnp-org:serviceId:WANIPConn1</serviceId>\
          <controlURL>/ctl</controlURL></service></serviceList></device></root>"
     )
+}
+
+/// Many changes at once are one for the firewall, which takes a while for each.
+fn forward_all(tables: &mpsc::Receiver<Table>) {
+    while let Ok(table) = tables.recv() {
+        forward(&tables.try_iter().last().unwrap_or(table));
+    }
 }
 
 fn forward(table: &Table) {

@@ -13,6 +13,10 @@ const WINDOW: usize = 400;
 /// path that was bad a moment ago is seldom good for long. In packets: 3 s.
 const HOLD: u32 = 150;
 
+/// A packet of 20 ms, and how many of them one packet holds at most (RFC 6716, section 3.2).
+const SHORT: i64 = 960;
+const MOST_SHORT: i64 = 6;
+
 /// Less of a rise than this (5 ms), and less of a fall than that (10 ms), is not worth a change of tempo.
 const MUCH_MORE: i64 = 240;
 const MUCH_LESS: i64 = 480;
@@ -58,6 +62,8 @@ pub(super) struct Delay {
     suspect: Option<i64>,
     /// Timestamps whose transit was learnt.
     known: VecDeque<i64>,
+    /// Packets of 20 ms that one packet stands for.
+    weight: i64,
     /// The latest transit that is played in time: it rises at once and falls when all of a `HOLD` was below.
     target: Option<i64>,
     /// The greatest that would have been enough in the `HOLD` that runs.
@@ -66,6 +72,12 @@ pub(super) struct Delay {
 }
 
 impl Delay {
+    /// The packets that come hold so much sound: long ones count as often as the short ones that they stand for, so that
+    /// nothing is remembered for longer.
+    pub(super) fn set_duration(&mut self, samples: i64) {
+        self.weight = (samples / SHORT).clamp(1, MOST_SHORT);
+    }
+
     /// Finds a packet's place, and learns from its transit.
     pub(super) fn place(&mut self, timestamp: u32, arrived: i64) -> Placed {
         let Some(newest) = self.newest else {
@@ -106,12 +118,12 @@ impl Delay {
             self.known.pop_front();
         }
         self.known.push_back(timestamp);
-        self.learn(arrived - timestamp);
+        (0..self.weight.max(1)).for_each(|_| self.learn(arrived - timestamp));
         true
     }
 
     fn restart(&mut self, timestamp: i64, arrived: i64) {
-        *self = Self { newest: Some(timestamp), ..Self::default() };
+        *self = Self { newest: Some(timestamp), weight: self.weight, ..Self::default() };
         self.arrived(timestamp, arrived);
     }
 
@@ -166,6 +178,24 @@ impl Delay {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_packets_forget_a_stall_as_soon_as_short_ones() {
+        for samples in [960, 1_920, 5_760] {
+            let mut delay = Delay::default();
+            delay.set_duration(samples);
+            let second = |delay: &mut Delay, from: i64, late: i64| {
+                for at in (from * 48_000..(from + 1) * 48_000).step_by(samples as usize) {
+                    delay.place(at as u32, at + late);
+                }
+            };
+            (0..5).for_each(|at| second(&mut delay, at, 0));
+            second(&mut delay, 5, 4_800);
+            assert!(delay.wanted() > 4_000, "{samples}");
+            (6..20).for_each(|at| second(&mut delay, at, 0));
+            assert!(delay.wanted() < 1_000, "{samples}: {}", delay.wanted());
+        }
+    }
 
     #[test]
     fn on_a_steady_path_the_margin_is_all() {

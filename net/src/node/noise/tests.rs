@@ -143,3 +143,16 @@ async fn a_bit_that_flips_on_the_way_ends_the_stream_and_so_does_half_a_frame() 
         assert!(near.read(&mut [0; 10]).await.is_err());
     }
 }
+
+#[test]
+fn a_public_key_is_that_multiple_of_the_base_point_which_others_compute() {
+    let base = MontgomeryPoint({
+        let mut nine = [0; 32];
+        nine[0] = 9;
+        nine
+    });
+    for n in 0..=255 {
+        let secret = [n; 32];
+        assert_eq!(public_of(secret), base.mul_clamped(secret).to_bytes());
+    }
+}

@@ -233,7 +233,7 @@ mod tests {
     #[tokio::test]
     async fn where_no_router_answers_the_search_ends() {
         let start = Instant::now();
-        assert!(matches!(Gateway::find(&[Ipv4Addr::LOCALHOST]).await, Err(_)));
+        assert!(Gateway::find(&[Ipv4Addr::LOCALHOST]).await.is_err());
         assert!(start.elapsed() < SEARCH_WITHIN + Duration::from_secs(2));
         assert!(matches!(Gateway::find(&[]).await, Err(Trouble::NoRouter)));
     }

@@ -204,7 +204,7 @@ fn element<'a>(text: &'a str, name: &str) -> Option<&'a str> {
         rest = &rest[rest.find(name)? + name.len()..];
         // Not the name in a text, nor the end of another element.
         let opens = text[..text.len() - rest.len() - name.len()].ends_with(['<', ':']);
-        let Some((attributes, after)) = rest.split_once('>') else { return None };
+        let (attributes, after) = rest.split_once('>')?;
         if opens && (attributes.is_empty() || attributes.starts_with(char::is_whitespace)) && !attributes.ends_with('/')
         {
             return after.split_once('<').map(|(value, _)| value.trim());
