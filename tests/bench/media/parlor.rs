@@ -12,11 +12,11 @@ use parlor_tests::{Peer, SOON};
 use crate::{
     links::Link,
     options::Options,
-    recording::{Path2, ends, keep_some},
+    recording::{TwoHosts, ends, keep_some},
 };
 
 pub(crate) fn measure(link: &Link, run: u64, options: &Options, folder: &Path) -> anyhow::Result<()> {
-    let mut path = Path2::new(run);
+    let mut path = TwoHosts::new(run);
     let picture = |end: &str| folder.join(format!("{end}.y4m"));
     let [mut ann, mut bob] = [0, 1].map(|index| {
         let (end, host) = ends(&path.lan)[index];

@@ -21,12 +21,12 @@ const TICK: Duration = Duration::from_millis(100);
 pub(crate) const KEEP_ONE_IN: usize = 15;
 
 /// Two hosts with a wire between them that is to become bad.
-pub(crate) struct Path2 {
+pub(crate) struct TwoHosts {
     pub(crate) lan: Lan,
     wire: Wire,
 }
 
-impl Path2 {
+impl TwoHosts {
     pub(crate) fn new(run: u64) -> Self {
         let lan = Lan::new(2);
         let wire = lan[0].wire(run);
