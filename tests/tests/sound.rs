@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parlor_tests::{Lan, Part, Peer, SOON, SoundCard, in_lab, now};
+use parlor_tests::{Event, Lan, Part, Peer, SOON, SoundCard, in_lab, now};
 use serde_json::json;
 
 const ANNS_PITCH: f32 = 450.0;
@@ -18,6 +18,17 @@ fn with_card(peer: &str, card: &SoundCard) -> parlor_tests::Starting {
         .env("PULSE_SERVER", card.server())
 }
 
+/// Ann calls Bob, without a picture, until both hear something.
+fn talk(ann: &mut Peer, bob: &mut Peer) -> Event {
+    ann.expect("peer_online", SOON);
+    ann.tell(&json!({ "do": "call", "peer": bob.id(), "kind": "audio" }));
+    let call = ann.expect("connected", SOON);
+    for side in [ann, bob] {
+        side.expect_of(&call, "first_audio", SOON);
+    }
+    call
+}
+
 #[test]
 fn voices_go_from_microphone_to_loudspeaker_and_nobody_hears_themselves() {
     in_lab(|| {
@@ -25,11 +36,7 @@ fn voices_go_from_microphone_to_loudspeaker_and_nobody_hears_themselves() {
         let (mut anns, mut bobs) = (SoundCard::plug_in(), SoundCard::plug_in());
         let mut ann = with_card("Ann", &anns).start(&lan[0]);
         let mut bob = with_card("Bob", &bobs).accepting().start(&lan[1]);
-        ann.expect("peer_online", SOON);
-        ann.tell(&json!({ "do": "call", "peer": bob.id(), "kind": "audio" }));
-        let call = ann.expect("connected", SOON);
-        ann.expect_of(&call, "first_audio", SOON);
-        bob.expect_of(&call, "first_audio", SOON);
+        let call = talk(&mut ann, &mut bob);
         anns.hum(ANNS_PITCH);
         bobs.hum(BOBS_PITCH);
 
@@ -108,10 +115,7 @@ fn times_a_lost_microphone_is_told_of(named: &str) -> usize {
     let (mut anns, mut bobs) = (SoundCard::plug_in(), SoundCard::plug_in());
     let mut ann = with_card("Ann", &anns).microphone(named).start(&lan[0]);
     let mut bob = with_card("Bob", &bobs).accepting().start(&lan[1]);
-    ann.expect("peer_online", SOON);
-    ann.tell(&json!({ "do": "call", "peer": bob.id(), "kind": "audio" }));
-    let call = ann.expect("connected", SOON);
-    bob.expect_of(&call, "first_audio", SOON);
+    let call = talk(&mut ann, &mut bob);
     anns.hum(ANNS_PITCH);
     bobs.hum(BOBS_PITCH);
     sounds(&bobs, ANNS_PITCH);
@@ -149,9 +153,7 @@ fn times_a_lost_loudspeaker_is_told_of(named: &str) -> usize {
     let (mut anns, mut bobs) = (SoundCard::plug_in(), SoundCard::plug_in());
     let mut ann = with_card("Ann", &anns).speaker(named).start(&lan[0]);
     let mut bob = with_card("Bob", &bobs).accepting().start(&lan[1]);
-    ann.expect("peer_online", SOON);
-    ann.tell(&json!({ "do": "call", "peer": bob.id(), "kind": "audio" }));
-    let call = ann.expect("connected", SOON);
+    let call = talk(&mut ann, &mut bob);
     bobs.hum(BOBS_PITCH);
     sounds(&anns, BOBS_PITCH);
     let before = forget_devices(&mut ann);
@@ -189,10 +191,7 @@ fn humming() -> (SoundCard, SoundCard, Peer, Peer, Lan) {
     let (mut anns, bobs) = (SoundCard::plug_in(), SoundCard::plug_in());
     let mut ann = with_card("Ann", &anns).start(&lan[0]);
     let mut bob = with_card("Bob", &bobs).accepting().start(&lan[1]);
-    ann.expect("peer_online", SOON);
-    ann.tell(&json!({ "do": "call", "peer": bob.id(), "kind": "audio" }));
-    let call = ann.expect("connected", SOON);
-    bob.expect_of(&call, "first_audio", SOON);
+    talk(&mut ann, &mut bob);
     anns.hum(ANNS_PITCH);
     sounds(&bobs, ANNS_PITCH);
     forget_devices(&mut ann);
