@@ -2,15 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    task::Poll,
-    time::Duration,
-};
+use std::{pin::Pin, task::Poll, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use futures::{AsyncReadExt as _, AsyncWriteExt as _, future::poll_fn};
@@ -26,14 +18,14 @@ use libp2p::{
 };
 use parlor_net::{Circle, Config, Event, EventReceiver, Handle, Keypair, Multiaddr, NodeLink, PeerId, Profile, Status};
 use serde_json::{Value, json};
-use tokio::{task::AbortHandle, time::timeout};
+use tokio::{sync::watch, task::AbortHandle, time::timeout};
 
 const SOON: Duration = Duration::from_secs(30);
 
 /// A node that answers the first request of each stream with these bytes, whatever it is.
 struct Liar {
     address: Multiaddr,
-    streams: Arc<AtomicUsize>,
+    streams: watch::Receiver<usize>,
     task: AbortHandle,
 }
 
@@ -53,8 +45,7 @@ impl Liar {
                 break listen_addr.with_p2p(keypair.public().to_peer_id()).unwrap();
             }
         };
-        let streams = Arc::new(AtomicUsize::new(0));
-        let count = streams.clone();
+        let (count, streams) = watch::channel(0);
         let task = tokio::spawn(async move {
             loop {
                 let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
@@ -86,7 +77,7 @@ impl Drop for Liar {
 }
 
 /// One stream: agrees on the directory protocol (multistream-select 1.0), reads a request, answers, and says no more.
-async fn speak(mut stream: SubstreamBox, answer: Vec<u8>, count: Arc<AtomicUsize>) -> Option<()> {
+async fn speak(mut stream: SubstreamBox, answer: Vec<u8>, count: watch::Sender<usize>) -> Option<()> {
     const HEADER: &[u8] = b"/multistream/1.0.0\n";
     const DIRECTORY: &[u8] = b"/parlor/directory/1\n";
     loop {
@@ -103,7 +94,7 @@ async fn speak(mut stream: SubstreamBox, answer: Vec<u8>, count: Arc<AtomicUsize
     }
     stream.flush().await.ok()?;
     read_frame(&mut stream).await?;
-    count.fetch_add(1, Ordering::Relaxed);
+    count.send_modify(|count| *count += 1);
     stream.write_all(&answer).await.ok()?;
     stream.flush().await.ok()?;
     while read_frame(&mut stream).await.is_some() {}
@@ -227,12 +218,9 @@ async fn nonsense_silence_and_endless_frames_end_the_stream_and_it_is_tried_agai
             _ => None,
         });
         failed.await;
-        let again = async {
-            while liar.streams.load(Ordering::Relaxed) < 2 {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        timeout(SOON, again).await.expect("it is tried again");
+        let mut streams = liar.streams.clone();
+        let again = streams.wait_for(|count| *count >= 2);
+        timeout(SOON, again).await.expect("it is tried again").expect("the liar lives");
         handle.shutdown().await;
     }
 }
