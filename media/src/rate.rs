@@ -12,6 +12,7 @@ mod history;
 mod ladder;
 mod pacer;
 mod repairs;
+mod silence;
 #[cfg(test)]
 mod simulator;
 mod wall;

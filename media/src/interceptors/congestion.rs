@@ -60,6 +60,8 @@ pub(crate) struct Congestion {
     controller: Option<Controller>,
     max: Bitrate,
     check_at: Option<Instant>,
+    /// Since when too much is on the way.
+    blocked_since: Option<Instant>,
     /// A packet of the voice that waits for the next, to measure the path.
     held: Option<TaggedPacket>,
     probed: Option<Instant>,
@@ -82,6 +84,7 @@ impl Congestion {
             controller: None,
             max: START,
             check_at: None,
+            blocked_since: None,
             held: None,
             probed: None,
             arrivals: Vec::new(),
@@ -105,11 +108,22 @@ impl Congestion {
     }
 
     fn release(&mut self, now: Instant, onward: &mut VecDeque<TaggedPacket>) {
-        while let Some((packet, _)) = self.pacer.pop(now) {
+        while !self.is_blocked(now) {
+            let Some((packet, _)) = self.pacer.pop(now) else { break };
             self.leave(now, packet, onward);
         }
-        let backlog_us = u32::try_from(self.pacer.delay().as_micros()).unwrap_or(u32::MAX);
+        let blocked = self.blocked_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let backlog_us = u32::try_from((self.pacer.delay() + blocked).as_micros()).unwrap_or(u32::MAX);
         self.meter.pacer_us.store(backlog_us, Ordering::Relaxed);
+    }
+
+    /// So much is on the way that pictures wait until something is heard of it.
+    fn is_blocked(&mut self, now: Instant) -> bool {
+        let max = self.max();
+        let controller = self.controller.get_or_insert_with(|| Controller::new(now, START, max));
+        let blocked = self.history.in_flight() >= controller.window();
+        self.blocked_since = blocked.then(|| self.blocked_since.unwrap_or(now));
+        blocked
     }
 
     /// A packet of the voice: at once, unless it is to measure the path together with the next.
@@ -143,6 +157,8 @@ impl Congestion {
         if overflow {
             self.begin_anew();
         }
+        // What waits may go on at once.
+        self.is_blocked(now);
     }
 
     /// Much was lost, and what waits is too much for the path as it is now: a new picture is sooner there than the rest of
@@ -234,19 +250,23 @@ impl Stage for Congestion {
             if let Some(held) = self.held.take_if(|held| now.saturating_duration_since(held.now) > MAX_HOLD) {
                 self.leave(now, held, onward);
             }
-            let waiting = self.history.in_flight() > 0;
             if let Some(controller) = &mut self.controller {
                 let before = controller.target();
-                controller.handle_timeout(now, waiting);
+                controller.handle_timeout(now, self.history.waiting_since(controller.last_report()));
+                let overflow = controller.take_overflow();
                 if controller.target() != before {
                     self.settle();
+                }
+                if overflow {
+                    self.begin_anew();
                 }
             }
         }
     }
 
     fn deadline(&self) -> Option<Instant> {
-        self.pacer.deadline().into_iter().chain(self.check_at).min()
+        let release = if self.blocked_since.is_some() { None } else { self.pacer.deadline() };
+        release.into_iter().chain(self.check_at).min()
     }
 
     fn bind_local(&mut self, stream: &StreamInfo) {
@@ -360,6 +380,40 @@ mod tests {
         let mut later = VecDeque::new();
         stage.timeout(now + 100 * MS, &mut later);
         assert!(!later.is_empty() && later.iter().all(|packet| as_rtp(packet).header.ssrc == VIDEO));
+    }
+
+    #[test]
+    fn pictures_wait_while_nothing_is_heard_of_what_was_sent_and_the_voice_does_not() {
+        let (mut sender, _heard) = stage();
+        let mut receiver = ReportArrivals::new(1);
+        receiver.bind_remote(&numbered(video_stream()));
+        let start = Instant::now();
+        let mut left = VecDeque::new();
+        for sequence in 0..200_u16 {
+            let now = start + u32::from(sequence) * MS;
+            left.extend(pass_out(&mut sender, rtp(now, VIDEO, 102, sequence, &[1; 1_000])));
+        }
+        assert!((40..60).contains(&left.len()), "{}", left.len());
+        let now = start + 200 * MS;
+        assert_eq!(pass_out(&mut sender, rtp(now, AUDIO, 111, 0, &[1; 80])).len(), 1);
+        assert!(sender.meter.pacer_us.load(Ordering::Relaxed) > 100_000);
+        assert!(sender.deadline().is_some_and(|at| at >= start + 100 * MS), "it would spin");
+
+        // One report on what came through, and the rest follows.
+        for mut packet in left {
+            packet.now = now;
+            pass_in(&mut receiver, packet);
+        }
+        let mut reports = VecDeque::new();
+        receiver.timeout(now + 60 * MS, &mut reports);
+        let now = now + 80 * MS;
+        for report in reports {
+            pass_in(&mut sender, TaggedPacket { now, ..report });
+        }
+        assert!(sender.deadline().is_some_and(|at| at <= now));
+        let mut left = VecDeque::new();
+        sender.timeout(now, &mut left);
+        assert!(!left.is_empty());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::{
     Bitrate,
     delay::Delays,
     delivery::{Delivery, Losses},
+    silence::{self, Silence},
     wall::{Known, THIN_BPS, Wall},
 };
 
@@ -84,11 +85,12 @@ const OTHERS_MEMORY: Duration = Duration::from_secs(25);
 /// Beside others the rate climbs by this much a second, and falls by this factor at a loss.
 const OTHERS_SLOPE_BPS: f32 = 110_000.0;
 const OTHERS_BACK_OFF: f32 = 0.75;
-/// Without a report for so long, while packets are sent, nothing gets through.
-const SILENCE: Duration = Duration::from_millis(600);
+/// A report on so many packets of which this part is lost: they did not fit into a queue that is short.
+const FLOOD: usize = 32;
+const FLOOD_LOSS: f32 = 0.75;
 
 /// Decides how much to send.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Controller {
     target: f32,
     max: f32,
@@ -99,6 +101,7 @@ pub(crate) struct Controller {
     /// The first instant of all: what delays are measured against.
     epoch: Instant,
     last_report: Option<Instant>,
+    silence: Option<Silence>,
     wall: Option<Wall>,
     /// What got through when it was too much, until more was really sent, or it is long ago.
     known: Option<Known>,
@@ -150,6 +153,7 @@ impl Controller {
             mode: Mode::Starting,
             epoch: now,
             last_report: None,
+            silence: None,
             wall: None,
             known: None,
             still: (now, 0.0),
@@ -213,6 +217,16 @@ impl Controller {
         }
     }
 
+    /// How many bytes may be on the way at once.
+    pub(crate) fn window(&self) -> usize {
+        silence::window(self.target, self.last_report.map(|_| self.loop_time))
+    }
+
+    /// When a report came last.
+    pub(crate) fn last_report(&self) -> Option<Instant> {
+        self.last_report
+    }
+
     /// Takes what a report says.
     pub(crate) fn handle_report(&mut self, now: Instant, outcomes: &[Outcome]) {
         if outcomes.is_empty() {
@@ -246,23 +260,35 @@ impl Controller {
         }
         let lost = outcomes.iter().filter(|outcome| outcome.arrived_us.is_none()).count();
         self.losses.add(lost, outcomes.len(), elapsed);
+        if let Some(silence) = self.silence.take() {
+            self.target = self.target.max(silence.ended(outcomes)).min(self.max);
+            self.mode = Mode::Starting;
+        }
         if let (Mode::Draining { .. }, Some(overflowed)) = (self.mode, &mut self.overflowed)
             && self.losses.excess() > OVERFLOW_LOSS
         {
             *overflowed += lost;
         }
-        self.decide(now, elapsed, lost > 0);
+        let lost_part = lost as f32 / outcomes.len() as f32;
+        if outcomes.len() >= FLOOD && lost_part > FLOOD_LOSS && self.mode == Mode::Starting {
+            self.flooded(1.0 - lost_part);
+        } else {
+            self.decide(now, elapsed, lost > 0);
+        }
     }
 
-    /// Time passed. `waiting`: packets are on the way, and nothing is heard of them.
-    pub(crate) fn handle_timeout(&mut self, now: Instant, waiting: bool) {
-        let Some(last) = self.last_report else { return };
-        let patience = SILENCE.max(self.loop_time * 3);
-        if waiting && now.saturating_duration_since(last) > patience {
-            self.last_report = Some(now);
-            self.target = (self.target * 0.5).max(MIN_BPS);
-            self.mode = Mode::Climbing { since: now };
-            tracing::debug!(bps = self.target as u32, "no reports: nothing gets through");
+    /// Time passed. `waiting_since`: when the oldest packet left of which nothing is heard.
+    pub(crate) fn handle_timeout(&mut self, now: Instant, waiting_since: Option<Instant>) {
+        let Some(waiting_since) = waiting_since else { return };
+        let since = self.last_report.map_or(waiting_since, |last| last.max(waiting_since));
+        if self.silence.is_none()
+            && let Some(silence) = Silence::begins(now, since, self.target, self.loop_time)
+        {
+            tracing::debug!("no reports: nothing gets through");
+            self.silence = Some(silence);
+            self.target = MIN_BPS;
+            // What waits is for a path that is no more.
+            self.overflowed = Some(OVERFLOW);
         }
     }
 
@@ -377,6 +403,15 @@ impl Controller {
             queue_ms: drained.queue_ms,
         };
         tracing::debug!(bps = self.target as u32, "a queue builds");
+    }
+
+    /// Only a part of what was sent at once got through. That there is no more was not seen yet.
+    fn flooded(&mut self, survived: f32) {
+        self.losses.accept();
+        let got_through = self.delivery.bps(GROWN_AT_ONCE).unwrap_or(self.target);
+        self.target = (self.target * survived).min(got_through).max(MIN_BPS);
+        self.overflowed = Some(OVERFLOW);
+        tracing::debug!(bps = self.target as u32, "the path is flooded");
     }
 
     /// Losses far above the usual, without a queue: the bottleneck has none.

@@ -18,7 +18,7 @@ const MAX_DELAYS: usize = 1_024;
 const MAX_NOISE_MS: f32 = 50.0;
 
 /// One-way delays, against the shortest that was seen lately. The two clocks need not agree.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Delays {
     /// The shortest, in microseconds, in the interval that began then, and in the one before.
     base: Option<(Instant, i64, i64)>,

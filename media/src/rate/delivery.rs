@@ -6,8 +6,11 @@ use std::{collections::VecDeque, time::Duration};
 const MEMORY_US: i64 = 1_000_000;
 const MAX_ARRIVALS: usize = 2_048;
 
+/// No path loses more than this by itself: the rest does not fit through.
+const MOST_USUAL: f32 = 0.4;
+
 /// Arrivals by the far end's clock.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Delivery {
     /// Microseconds and bytes.
     arrivals: VecDeque<(i64, u32)>,
@@ -39,7 +42,7 @@ impl Delivery {
 }
 
 /// Loss, against the path's usual.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Losses {
     /// Exponentially weighted: over the last second or so, and over the last ten.
     recent: f32,
@@ -70,7 +73,7 @@ impl Losses {
 
     /// How far it is above the usual.
     pub(super) fn excess(&self) -> f32 {
-        (self.recent - self.usual.unwrap_or(0.0)).max(0.0)
+        (self.recent - self.usual.unwrap_or(0.0).min(MOST_USUAL)).max(0.0)
     }
 
     /// What is lost now is what this path loses.

@@ -26,7 +26,6 @@ pub(crate) struct History {
     next: u16,
     /// The oldest is number `next - len`.
     sent: VecDeque<Sent>,
-    in_flight: usize,
     /// Of the far end's reports, unwrapped.
     last_reference_us: Option<i64>,
 }
@@ -43,7 +42,7 @@ const CLOCK_PERIOD_US: i64 = (1 << 24) * 64_000;
 
 impl History {
     pub(crate) fn new(first: u16) -> Self {
-        Self { next: first, sent: VecDeque::new(), in_flight: 0, last_reference_us: None }
+        Self { next: first, sent: VecDeque::new(), last_reference_us: None }
     }
 
     /// Numbers a packet that leaves now.
@@ -51,16 +50,22 @@ impl History {
         let sequence = self.next;
         self.next = sequence.wrapping_add(1);
         self.sent.push_back(Sent { at: now, bytes, reported: false });
-        self.in_flight += bytes as usize;
         if self.sent.len() > MAX_PACKETS {
-            self.forget_oldest();
+            self.sent.pop_front();
         }
         sequence
     }
 
-    /// Bytes that nothing was heard of.
+    /// When the oldest packet left of those that were sent after `heard` and not reported on.
+    pub(crate) fn waiting_since(&self, heard: Option<Instant>) -> Option<Instant> {
+        let waiting = self.sent.iter().filter(|sent| !sent.reported && heard.is_none_or(|heard| sent.at > heard));
+        waiting.map(|sent| sent.at).next()
+    }
+
+    /// Bytes that are on the way, as far as is known: what left after the newest packet that was reported on. Reports get
+    /// lost as well.
     pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight
+        self.sent.iter().rev().take_while(|sent| !sent.reported).map(|sent| sent.bytes as usize).sum()
     }
 
     /// Looks up what a report is about. `reference_us` is the time that the report's arrivals are relative to. Packets
@@ -75,7 +80,6 @@ impl History {
             }
             sent.reported = true;
             let (at, bytes) = (sent.at, sent.bytes);
-            self.in_flight -= bytes as usize;
             let arrived_us = arrival.at_us.map(|at_us| reference_us + at_us);
             outcomes.push(Outcome { sent: at, arrived_us, bytes });
         }
@@ -87,13 +91,7 @@ impl History {
     /// Gives up on what was sent long ago.
     pub(crate) fn expire(&mut self, now: Instant, life: Duration) {
         while self.sent.front().is_some_and(|sent| now.saturating_duration_since(sent.at) > life) {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some(sent) = self.sent.pop_front().filter(|sent| !sent.reported) {
-            self.in_flight -= sent.bytes as usize;
+            self.sent.pop_front();
         }
     }
 

@@ -127,6 +127,12 @@ impl Flow {
     }
 }
 
+impl Call {
+    fn is_blocked(&self) -> bool {
+        self.history.in_flight() >= self.controller.window()
+    }
+}
+
 enum Event {
     Frame(usize),
     Voice(usize),
@@ -320,7 +326,8 @@ impl Simulation {
                 let picture = (f64::from(call.controller.target().as_bps()) - voice).min(call.demand);
                 call.frames += 1;
                 // A picture that can't have 40 kbit/s pauses; a queue in the pacer leaves frames out.
-                if picture > PAUSE && call.pacer.delay() < Duration::from_millis(60) {
+                call.controller.handle_timeout(now, call.history.waiting_since(call.controller.last_report()));
+                if picture > PAUSE && call.pacer.delay() < Duration::from_millis(60) && !call.is_blocked() {
                     let key = if call.frames == 1 { 4.0 } else { 1.0 };
                     let mut left = (picture / 8.0 / 30.0 * (0.7 + 0.6 * random) * key) as u32;
                     while left > 0 {
@@ -427,6 +434,10 @@ impl Simulation {
         let now = self.instant();
         loop {
             let Flow::Call(call) = &mut self.flows[flow] else { return };
+            if call.is_blocked() {
+                // Until the next report.
+                return;
+            }
             let Some(((class, _), bytes)) = call.pacer.pop(now) else { break };
             let sequence = call.history.send(now, bytes);
             self.send(flow, sequence, class, bytes);
