@@ -9,6 +9,7 @@ mod camera;
 mod candidates;
 mod driver;
 mod event;
+mod link;
 mod media;
 mod stats;
 mod trial;

@@ -46,8 +46,8 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 const MAX_CHECKS: u16 = 1000;
 /// How often a connected path is checked.
 const KEEPALIVE: Duration = Duration::from_millis(500);
-/// Silence after which the path counts as broken.
-const DISCONNECTED_AFTER: Duration = Duration::from_millis(1500);
+/// After so long without an answer the path counts as broken, unless media arrives.
+const DISCONNECTED_AFTER: Duration = Duration::from_millis(1200);
 /// How long ICE tries before it gives up. It tries from the offer on, while the other person still decides; deadlines
 /// are for whoever drives the session.
 const FAILED_AFTER: Duration = Duration::from_secs(120);
@@ -56,9 +56,9 @@ const FAILED_AFTER: Duration = Duration::from_secs(120);
 /// patience to lose: before its round trip, which is hardly shorter, it waits for a permission at the relay.
 const RELAY_PATIENCE: Duration = Duration::from_millis(150);
 
-/// How often receivers report. A rate control that hears of losses within half a second is quick enough to follow a
-/// changing path, and the reports are small.
-const REPORT_INTERVAL: Duration = Duration::from_millis(500);
+/// How often receivers report. They say how much is lost and how long a round trip takes; the rate control has
+/// reports of its own.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The codec that a kind of media is sent with.
 pub(super) fn codec(kind: Kind) -> RTCRtpCodec {

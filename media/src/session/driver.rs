@@ -14,6 +14,7 @@ use tokio::{
 use super::{
     CameraState, Interfaces, SessionConfig, SessionEvent, Stats,
     candidates::Candidates,
+    link::Link,
     media::{Media, MediaEvent},
 };
 use crate::{
@@ -77,18 +78,6 @@ enum Activity {
     Call,
 }
 
-/// How the connection to the far end is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Link {
-    /// Not yet described by both ends, or one end has not agreed.
-    Idle,
-    /// On its way up, until the deadline.
-    Connecting(TokioInstant),
-    Up,
-    Broken,
-    Failed,
-}
-
 /// The connection, once there is an offer.
 struct Connection {
     peer: Peer,
@@ -131,7 +120,7 @@ enum Wake {
     Media(MediaEvent),
     CameraClosed,
     Tick,
-    GaveUp,
+    LinkDue,
     /// The session's owner is gone.
     Dropped,
 }
@@ -158,7 +147,7 @@ impl Driver {
                 Wake::Media(event) => self.on_media(event).await,
                 Wake::CameraClosed => {}
                 Wake::Tick => self.tell_stats(),
-                Wake::GaveUp => self.fail(format!("no connection within {} s", CONNECT_PATIENCE.as_secs())),
+                Wake::LinkDue => self.judge_link(),
                 Wake::Dropped => break,
             }
         }
@@ -166,19 +155,14 @@ impl Driver {
     }
 
     async fn wait(&mut self, commands: &mut mpsc::Receiver<Command>) -> Wake {
-        let gave_up = async {
-            match self.link {
-                Link::Connecting(deadline) => tokio::time::sleep_until(deadline).await,
-                Link::Idle | Link::Up | Link::Broken | Link::Failed => std::future::pending().await,
-            }
-        };
+        let link_due = self.link.due();
         tokio::select! {
             biased;
             command = commands.recv() => command.map_or(Wake::Dropped, Wake::Command),
             wake = from_connection(&mut self.connection) => wake,
             Some(event) = self.media_events.recv() => Wake::Media(event),
             () = self.media.camera_closed() => Wake::CameraClosed,
-            () = gave_up => Wake::GaveUp,
+            () = link_due => Wake::LinkDue,
             _ = self.ticks.tick() => Wake::Tick,
         }
     }
@@ -317,7 +301,7 @@ impl Driver {
         }
         match self.link {
             Link::Idle => self.link = Link::Connecting(TokioInstant::now() + CONNECT_PATIENCE),
-            Link::Up => connection.peer.open_gate(),
+            Link::Up | Link::Doubtful(_) => connection.peer.open_gate(),
             Link::Connecting(_) | Link::Broken | Link::Failed => {}
         }
     }
@@ -340,8 +324,7 @@ impl Driver {
             }
             PeerEvent::Disconnected => {
                 if self.link == Link::Up {
-                    self.link = Link::Broken;
-                    self.tell(SessionEvent::Disconnected);
+                    self.link = Link::doubt(self.received_bytes());
                 }
             }
             PeerEvent::Failed(reason) => self.fail(reason),
@@ -384,6 +367,25 @@ impl Driver {
         }
     }
 
+    fn judge_link(&mut self) {
+        match self.link {
+            Link::Connecting(_) => self.fail(format!("no connection within {} s", CONNECT_PATIENCE.as_secs())),
+            Link::Doubtful(doubt) => {
+                self.link = doubt.look(self.received_bytes());
+                if self.link == Link::Broken {
+                    self.tell(SessionEvent::Disconnected);
+                }
+            }
+            Link::Idle | Link::Up | Link::Broken | Link::Failed => {}
+        }
+    }
+
+    /// Of media, so far.
+    fn received_bytes(&self) -> u64 {
+        let meter = self.connection.as_ref().map(|connection| connection.peer.meter());
+        meter.map_or(0, |meter| meter.received_bytes.load(Ordering::Relaxed))
+    }
+
     fn tell_stats(&mut self) {
         let Some(connection) = &mut self.connection else { return };
         let meter = connection.peer.meter();
@@ -397,7 +399,7 @@ impl Driver {
         stats.recv_loss = meter.loss();
         self.media.fill(&mut stats, &connection.peer);
         stats.video_recv.nacks = meter.nacks.load(Ordering::Relaxed);
-        if self.link == Link::Up && self.events.capacity() > RESERVED_EVENTS {
+        if self.link.is_up() && self.events.capacity() > RESERVED_EVENTS {
             self.tell(SessionEvent::Stats(Box::new(stats)));
         }
     }
