@@ -153,6 +153,19 @@ impl CallMachine {
         &self.state
     }
 
+    /// Whose media arrives.
+    pub fn heard(&self) -> Option<PeerId> {
+        match &self.state {
+            State::Connected(connected) => Some(connected.active.call.peer),
+            State::Idle
+            | State::Inviting(_)
+            | State::Ringing(_)
+            | State::Answering(_)
+            | State::Negotiating(_)
+            | State::Reconnecting(_) => None,
+        }
+    }
+
     /// Nobody is calling, or being called by, this person.
     pub fn is_free(&self) -> bool {
         match self.state {

@@ -322,15 +322,15 @@ impl Engine {
                 Effect::Notice(notice) => self.on_call_notice(notice),
             }
         }
+        if let Some((net, _)) = &self.net {
+            net.vouch_for(self.machine.heard());
+        }
         self.sound();
     }
 
     fn on_call_notice(&mut self, notice: CallNotice) {
         match &notice {
-            CallNotice::Accepted { call, peer } => {
-                self.accepted = Some((*call, now()));
-                self.reveal_to(*peer);
-            }
+            CallNotice::Accepted { call, .. } => self.accepted = Some((*call, now())),
             CallNotice::Connected { .. } => self.connected_since = wall_clock(),
             CallNotice::Ended { reason: EndReason::Busy, .. } => self.play_once(Tone::Busy),
             CallNotice::Ended { .. } => self.play_once(Tone::Ended),

@@ -58,16 +58,25 @@ pub(crate) enum Command {
     Send { peer: PeerId, call: crate::CallId, body: Body },
     CloseCall { peer: PeerId, call: crate::CallId },
     Dial { address: Multiaddr },
-    Reveal { peer: PeerId },
     Shutdown { done: oneshot::Sender<()> },
+}
+
+/// From the [`Handle`](crate::Handle), too: of these only the latest counts.
+#[derive(Debug)]
+pub(crate) struct Wishes {
+    /// Who we are.
+    pub(crate) profile: watch::Receiver<Profile>,
+    /// Who is found beyond the LAN.
+    pub(crate) circle: watch::Receiver<Circle>,
+    /// Whose media flows.
+    pub(crate) vouched: watch::Receiver<Option<PeerId>>,
 }
 
 /// The network's one task.
 pub(crate) struct EventLoop {
     swarm: Swarm<Behaviour>,
     commands: mpsc::Receiver<Command>,
-    profile: watch::Receiver<Profile>,
-    circle: watch::Receiver<Circle>,
+    wishes: Wishes,
     events: mpsc::Sender<Event>,
     outbox: Outbox,
     book: Book,
@@ -97,8 +106,7 @@ impl EventLoop {
     pub(crate) fn new(
         config: &Config,
         commands: mpsc::Receiver<Command>,
-        profile: watch::Receiver<Profile>,
-        circle: watch::Receiver<Circle>,
+        wishes: Wishes,
         events: mpsc::Sender<Event>,
     ) -> Result<Self, Error> {
         let session = unix_time_ms();
@@ -112,8 +120,7 @@ impl EventLoop {
         let mut event_loop = Self {
             swarm,
             commands,
-            profile,
-            circle,
+            wishes,
             events,
             outbox: Outbox::default(),
             book: Book::default(),
@@ -156,15 +163,17 @@ impl EventLoop {
                         self.swarm.behaviour_mut().signalling.close_call(peer, call);
                     }
                     Some(Command::Dial { address }) => self.dial(address),
-                    // Signalling stays on the relay: DCUtR can't be told for whom it may show our address.
-                    Some(Command::Reveal { peer }) => tracing::debug!(%peer, "may learn our address"),
                     Some(Command::Shutdown { done }) => break Some(done),
                     None => break None,
                 },
-                Ok(()) = self.profile.changed() => self.announce_at = now(),
-                Ok(()) = self.circle.changed() => {
-                    let circle = self.circle.borrow_and_update().clone();
+                Ok(()) = self.wishes.profile.changed() => self.announce_at = now(),
+                Ok(()) = self.wishes.circle.changed() => {
+                    let circle = self.wishes.circle.borrow_and_update().clone();
                     self.set_circle(circle);
+                }
+                Ok(()) = self.wishes.vouched.changed() => {
+                    let peer = *self.wishes.vouched.borrow_and_update();
+                    self.swarm.behaviour_mut().heartbeat.vouch_for(peer);
                 }
                 Some(StreamRequest { node, reply }) = self.turn_streams.recv() => {
                     self.swarm.behaviour_mut().directory.open_turn(node, reply);
@@ -370,7 +379,7 @@ impl EventLoop {
             return;
         }
         self.announce_at = now() + ANNOUNCE_EVERY;
-        let profile = self.profile.borrow_and_update().clone();
+        let profile = self.wishes.profile.borrow_and_update().clone();
         self.seq += 1;
         let announcement = Announcement::new(&profile, self.session, self.seq, unix_time_ms());
         if self.carded != profile {

@@ -6,6 +6,7 @@
 //! since TCP takes many minutes to notice a pulled cable. Through a relay beats are rarer, and nobody says who they are:
 //! that is for those near. With nodes it is not spoken.
 
+mod false_alarms;
 mod frame;
 #[cfg(test)]
 mod fuzz;
@@ -15,6 +16,7 @@ mod liveness;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use libp2p::{
@@ -27,8 +29,14 @@ use libp2p::{
 };
 
 pub(crate) use self::handler::Death;
-use self::handler::{Command, Handler, Pace, Report};
+use self::{
+    false_alarms::FalseAlarms,
+    handler::{Command, Handler, Pace, Report},
+};
 use crate::{gate::is_relayed, presence::Announcement};
+
+/// How many times longer than usual somebody may be silent whose voice is heard.
+const VOUCHED: u32 = 8;
 
 /// What a connection's other end said, or that it fell silent.
 #[derive(Debug)]
@@ -54,16 +62,35 @@ pub(crate) enum Heard {
 pub(crate) struct Behaviour {
     /// What new connections are greeted with. `None`: nothing, we are not to be seen.
     hello: Option<Announcement>,
-    connections: HashMap<ConnectionId, (PeerId, Pace)>,
+    connections: HashMap<ConnectionId, Connection>,
+    false_alarms: FalseAlarms,
+    /// Media of a call with them flows.
+    vouched: Option<PeerId>,
     /// They are no people.
     nodes: HashSet<PeerId>,
     queue: VecDeque<ToSwarm<Event, Command>>,
     waker: Option<Waker>,
 }
 
+#[derive(Debug)]
+struct Connection {
+    peer: PeerId,
+    pace: Pace,
+    /// Of the other end's program, when it has said so.
+    session: Option<u64>,
+}
+
 impl Behaviour {
     pub(crate) fn new(hello: Option<Announcement>) -> Self {
-        Self { hello, connections: HashMap::new(), nodes: HashSet::new(), queue: VecDeque::new(), waker: None }
+        Self {
+            hello,
+            connections: HashMap::new(),
+            false_alarms: FalseAlarms::default(),
+            vouched: None,
+            nodes: HashSet::new(),
+            queue: VecDeque::new(),
+            waker: None,
+        }
     }
 
     /// Tells everyone who we are now.
@@ -82,10 +109,29 @@ impl Behaviour {
         self.nodes = nodes;
     }
 
+    /// Something else shows that they live, or nothing does any more.
+    pub(crate) fn vouch_for(&mut self, peer: Option<PeerId>) {
+        let before = std::mem::replace(&mut self.vouched, peer);
+        let changed = |connection: &&Connection| before != peer && [before, peer].contains(&Some(connection.peer));
+        let now = now();
+        for (id, connection) in self.connections.iter().filter(|(_, connection)| changed(connection)) {
+            let event = Command::BePatient { times: self.patience(now, connection.peer) };
+            let handler = NotifyHandler::One(*id);
+            self.queue.push_back(ToSwarm::NotifyHandler { peer_id: connection.peer, handler, event });
+        }
+        self.wake();
+    }
+
+    /// How many times longer than usual they may be silent.
+    fn patience(&self, now: Instant, peer: PeerId) -> u32 {
+        if self.vouched == Some(peer) { VOUCHED } else { self.false_alarms.patience(now, peer) }
+    }
+
     fn handler(&self, peer: &PeerId, relayed: bool) -> Handler {
+        let times = self.patience(now(), *peer);
         match self.pace(peer, relayed) {
-            Pace::Near => Handler::new(self.hello.clone(), Pace::Near),
-            pace @ (Pace::Relayed | Pace::Off) => Handler::new(None, pace),
+            Pace::Near => Handler::new(self.hello.clone(), Pace::Near, times),
+            pace @ (Pace::Relayed | Pace::Off) => Handler::new(None, pace, times),
         }
     }
 
@@ -97,14 +143,32 @@ impl Behaviour {
         }
     }
 
+    /// They are there, in this run of their program.
+    fn heard(&mut self, peer: PeerId, connection: ConnectionId, session: u64) {
+        let Some(known) = self.connections.get_mut(&connection) else { return };
+        if known.session.replace(session) != Some(session) {
+            self.false_alarms.heard(now(), peer, session);
+            let times = self.patience(now(), peer);
+            self.queue.push_back(ToSwarm::NotifyHandler {
+                peer_id: peer,
+                handler: NotifyHandler::One(connection),
+                event: Command::BePatient { times },
+            });
+        }
+    }
+
     fn tell_all(&mut self, who: impl Fn(Pace) -> bool, command: impl Fn() -> Command) {
-        for (connection, (peer, _)) in self.connections.iter().filter(|(_, (_, pace))| who(*pace)) {
+        for (connection, Connection { peer, .. }) in self.connections.iter().filter(|(_, to)| who(to.pace)) {
             self.queue.push_back(ToSwarm::NotifyHandler {
                 peer_id: *peer,
                 handler: NotifyHandler::One(*connection),
                 event: command(),
             });
         }
+        self.wake();
+    }
+
+    fn wake(&mut self) {
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -140,7 +204,8 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::ConnectionEstablished(established) => {
                 let (peer, relayed) = (established.peer_id, established.endpoint.is_relayed());
-                self.connections.insert(established.connection_id, (peer, self.pace(&peer, relayed)));
+                let connection = Connection { peer, pace: self.pace(&peer, relayed), session: None };
+                self.connections.insert(established.connection_id, connection);
             }
             FromSwarm::ConnectionClosed(ConnectionClosed { connection_id, .. }) => {
                 self.connections.remove(&connection_id);
@@ -151,9 +216,16 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_connection_handler_event(&mut self, peer: PeerId, connection: ConnectionId, report: THandlerOutEvent<Self>) {
         let heard = match report {
-            Report::Hello(announcement) => Heard::Hello(announcement),
+            Report::Hello(announcement) => {
+                self.heard(peer, connection, announcement.session);
+                Heard::Hello(announcement)
+            }
             Report::Goodbye { session } => Heard::Goodbye { session },
             Report::Dead(death) => {
+                let session = self.connections.get(&connection).and_then(|connection| connection.session);
+                if let (Death::Silent, Some(session)) = (death, session) {
+                    self.false_alarms.silent(now(), peer, session);
+                }
                 self.queue.push_back(ToSwarm::CloseConnection {
                     peer_id: peer,
                     connection: CloseConnection::One(connection),
@@ -173,4 +245,9 @@ impl NetworkBehaviour for Behaviour {
             }
         }
     }
+}
+
+/// Of the runtime's clock.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
 }

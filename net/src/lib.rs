@@ -44,7 +44,7 @@ pub use libp2p::{Multiaddr, PeerId, identity::Keypair};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::event_loop::{Command, EventLoop};
+use self::event_loop::{Command, EventLoop, Wishes};
 
 /// Commands that may wait for the event loop. It never waits for anything else, so that only a flood from our own
 /// side fills this. Full: the command is dropped with a warning.
@@ -329,10 +329,13 @@ pub fn spawn(config: Config) -> Result<(Handle, EventReceiver), Error> {
     let (events, event_receiver) = mpsc::channel(MAX_EVENTS);
     let (profile, profile_receiver) = watch::channel(config.profile.clone());
     let (circle, circle_receiver) = watch::channel(config.circle.clone());
-    let event_loop = EventLoop::new(&config, command_receiver, profile_receiver, circle_receiver, events)?;
+    let (vouched, vouched_receiver) = watch::channel(None);
+    let wishes = Wishes { profile: profile_receiver, circle: circle_receiver, vouched: vouched_receiver };
+    let event_loop = EventLoop::new(&config, command_receiver, wishes, events)?;
     // Ends when the last handle is gone; a panic in it closes the event channel, which the app sees.
     tokio::spawn(event_loop.run());
-    Ok((Handle { commands, profile: Arc::new(profile), circle: Arc::new(circle) }, event_receiver))
+    let handle = Handle { commands, profile: Arc::new(profile), circle: Arc::new(circle), vouched: Arc::new(vouched) };
+    Ok((handle, event_receiver))
 }
 
 /// Commands to a running network. Cheap to clone; the network stops when [`Handle::shutdown`] is called or the last
@@ -344,6 +347,8 @@ pub struct Handle {
     profile: Arc<watch::Sender<Profile>>,
     /// Latest wins, too.
     circle: Arc<watch::Sender<Circle>>,
+    /// And here.
+    vouched: Arc<watch::Sender<Option<PeerId>>>,
 }
 
 impl Handle {
@@ -365,10 +370,10 @@ impl Handle {
         });
     }
 
-    /// The person trusts `peer` with our IP address now, since a call with them was accepted. Signalling stays on the
-    /// relay nevertheless: it is the media of the call that finds the direct way.
-    pub fn reveal_to(&self, peer: PeerId) {
-        self.command(Command::Reveal { peer });
+    /// Media of a call with this person flows, or nobody's does any more: as long as it does, silence on a connection
+    /// with them is a full path, and not their death.
+    pub fn vouch_for(&self, peer: Option<PeerId>) {
+        self.vouched.send_if_modified(|current| std::mem::replace(current, peer) != peer);
     }
 
     /// Sends one signalling message. The first one for a [`CallId`], an invitation, opens its stream. Messages of a

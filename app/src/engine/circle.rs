@@ -1,4 +1,4 @@
-//! What lies beyond the LAN: nodes, rooms, the relays that nodes offer, and who may learn our address.
+//! What lies beyond the LAN: nodes, rooms, and the relays that nodes offer.
 
 use parlor_media::{Ice, IcePolicy, IceServer};
 use parlor_net::{Circle, Multiaddr, NodeLink, NodeState, PeerId, Room, Via};
@@ -91,15 +91,6 @@ impl Engine {
             return Ice { servers: Vec::new(), policy: IcePolicy::All };
         }
         Ice { servers: self.ice_servers.clone(), policy }
-    }
-
-    /// A call with them was accepted, here or there.
-    pub(super) fn reveal_to(&self, peer: PeerId) {
-        if let Some((net, _)) = &self.net
-            && self.relay_policy() != IcePolicy::RelayOnly
-        {
-            net.reveal_to(peer);
-        }
     }
 
     pub(super) fn node_views(&self) -> Vec<NodeView> {

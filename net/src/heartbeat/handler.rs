@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Say(Announcement),
     /// Say that this process ends.
     Goodbye { session: u64 },
+    /// Silence may last so many times longer than usual.
+    BePatient { times: u32 },
 }
 
 /// From a connection to the behaviour.
@@ -127,7 +129,8 @@ enum Verdict {
 
 impl Handler {
     /// Must be called on a tokio runtime: starts the timer.
-    pub(super) fn new(hello: Option<Announcement>, pace: Pace) -> Self {
+    /// Silence may last so many `times` longer than usual.
+    pub(super) fn new(hello: Option<Announcement>, pace: Pace, times: u32) -> Self {
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let now = tokio::time::Instant::now().into_std();
@@ -140,7 +143,7 @@ impl Handler {
             ticks: 0,
             tick_due: false,
             now,
-            liveness: Liveness::new(now, pace.patience()),
+            liveness: Liveness::new(now, pace.patience().times(times)),
             budget: TokenBucket::new(FRAME_BURST, FRAMES_PER_SECOND, now),
             verdict: Verdict::Alive,
         }
@@ -224,6 +227,7 @@ impl ConnectionHandler for Handler {
                 self.hello = Some(announcement);
             }
             Command::Goodbye { session } => self.speak(&Frame::Goodbye { session }),
+            Command::BePatient { times } => self.liveness.set_patience(self.pace.patience().times(times)),
         }
     }
 

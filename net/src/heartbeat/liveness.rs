@@ -12,6 +12,12 @@ pub(super) struct Patience {
     pub(super) first_frame_within: Duration,
 }
 
+impl Patience {
+    pub(super) fn times(self, times: u32) -> Self {
+        Self { lost_after: self.lost_after * times, first_frame_within: self.first_frame_within * times }
+    }
+}
+
 /// For how long the other end has been silent *while we were able to listen*: when our own machine stalls, what the
 /// other end sent meanwhile lies unread, and that is not its fault. Hence a tick that comes late counts as two at most.
 #[derive(Debug)]
@@ -25,6 +31,11 @@ pub(super) struct Liveness {
 impl Liveness {
     pub(super) fn new(now: Instant, patience: Patience) -> Self {
         Self { silent_for: Duration::ZERO, heard_before: false, ticked_at: now, patience }
+    }
+
+    /// Judges by this from now on.
+    pub(super) fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
     }
 
     /// A frame came in.
