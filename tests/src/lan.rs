@@ -241,19 +241,24 @@ pub struct Impairment {
     pub queue_ms: u32,
 }
 
+impl Impairment {
+    /// A good wire.
+    pub const NONE: Self = Self {
+        delay_ms: 0,
+        jitter_ms: 0,
+        loss_percent: 0.0,
+        mean_burst: 0.0,
+        reorder_percent: 0.0,
+        reorder_ms: 0,
+        rate_kbps: 0,
+        queue_ms: 200,
+    };
+}
+
 impl Default for Impairment {
     /// None.
     fn default() -> Self {
-        Self {
-            delay_ms: 0,
-            jitter_ms: 0,
-            loss_percent: 0.0,
-            mean_burst: 0.0,
-            reorder_percent: 0.0,
-            reorder_ms: 0,
-            rate_kbps: 0,
-            queue_ms: 200,
-        }
+        Self::NONE
     }
 }
 
