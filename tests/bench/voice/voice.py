@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Scores Parlor's voice over simulated paths: PESQ-WB and the delay from capture to the mixer.
 
-    ./dev bench-voice [--seeds 3] [--speech FILE.wav] [--markdown FILE.md]
+    ./dev bench-voice [--seeds 3] [--only WORDS] [--speech FILE.wav] [--markdown FILE.md]
 
 Each path is one run of the example `voice_trace` (Opus, copies, path, jitter buffer, in virtual time): the figures are
-the same on a busy machine. The first 9 s of each run are left out, for settling. Installs nothing; without --speech it
+the same on a busy machine. The first 9 s of each run are left out, for settling; a path that is capped is open before its
+second second, and rate control decides how the voice is coded there. Installs nothing; without --speech it
 makes speech of the prompts in Debian's asterisk-core-sounds-en-g722 (one woman, 7 kHz wide, CC-BY-SA).
 
 Needs Python 3 with numpy, scipy and pesq (`python3 -m venv V && V/bin/pip install numpy scipy pesq`, then
@@ -39,6 +40,11 @@ PATHS = [
     ("1 % 20 ms late", {"reorder": 1}, None, 78),
     ("10 % lost, no copies", {"loss": 10, "bitrate": 32000, "fec": 10}, None, None),
     ("16 kbit/s", {"bitrate": 16000}, 3.8, 70),
+    ("capped at 1 Mbit/s, camera", {"cap": 1000, "camera": 1}, 4.0, 150),
+    ("capped at 300 kbit/s, camera", {"cap": 300, "camera": 1}, 4.0, 150),
+    ("capped at 100 kbit/s, camera", {"cap": 100, "camera": 1}, 4.0, 150),
+    ("capped at 64 kbit/s, camera", {"cap": 64, "camera": 1}, 3.3, 150),
+    ("capped at 64 kbit/s, voice only", {"cap": 64}, 3.8, 150),
 ]
 
 
@@ -56,6 +62,7 @@ def main():
     parser.add_argument("--trace", required=True, help="the built example voice_trace (`./dev` gives it)")
     parser.add_argument("--speech")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", default="", help="paths with this in their name")
     parser.add_argument("--markdown")
     options = parser.parse_args()
     lines = ["| path (25 ms) | PESQ-WB | aim | delay ms | 95th percentile | aim | kbit/s |", "|---|---|---|---|---|---|---|"]
@@ -65,6 +72,8 @@ def main():
             make_speech(speech, SECONDS)
         sent = load(speech)
         for name, path, least, most in PATHS:
+            if options.only not in name:
+                continue
             results = []
             for seed in range(1, options.seeds + 1):
                 heard = os.path.join(folder, "heard.wav")

@@ -32,44 +32,44 @@ const FORGET: f32 = 0.8;
 const FEC_PERCENT: std::ops::RangeInclusive<f32> = 10.0..=25.0;
 
 /// Samples in a packet where headers weigh more than 20 ms of delay.
-pub(super) const LONG_PACKET: usize = 2 * PACKET;
+pub(crate) const LONG_PACKET: usize = 2 * PACKET;
 
 /// How a voice is coded now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The voice itself, bits per second.
-    pub(super) bitrate: Bitrate,
+    pub(crate) bitrate: Bitrate,
     /// The loss that Opus prepares for, percent; 0: none.
-    pub(super) fec_percent: u8,
+    pub(crate) fec_percent: u8,
     /// How many packets each packet repeats.
-    pub(super) copies: u8,
+    pub(crate) copies: u8,
     /// Samples in a packet.
-    pub(super) samples: usize,
+    pub(crate) samples: usize,
 }
 
 /// Follows reports and the budget.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Planner {
+pub(crate) struct Planner {
     budget: VoiceBudget,
     /// A maximum that falls slowly.
     loss_percent: f32,
 }
 
 impl Planner {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { budget: DEFAULT_BUDGET, loss_percent: AT_FIRST_PERCENT }
     }
 
-    pub(super) fn set_budget(&mut self, budget: VoiceBudget) {
+    pub(crate) fn set_budget(&mut self, budget: VoiceBudget) {
         self.budget = budget;
     }
 
-    pub(super) fn report(&mut self, report: PathReport) {
+    pub(crate) fn report(&mut self, report: PathReport) {
         let reported = if report.loss.is_finite() { report.loss.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
         self.loss_percent = reported.max(FORGET * self.loss_percent);
     }
 
-    pub(super) fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> Plan {
         let budget = self.budget.bitrate.as_bps();
         let samples = if self.budget.packets < 50 { LONG_PACKET } else { PACKET };
         if self.loss_percent < COPIES_FROM_PERCENT {
