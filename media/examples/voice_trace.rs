@@ -67,7 +67,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     #[expect(clippy::disallowed_methods, reason = "only the origin of virtual time")]
     let start = Instant::now();
-    let (packets, bytes) = if option["cap"] > 0.0 { squeeze(&sound, &option, start)? } else { travel(&sound, &option, start)? };
+    let (packets, bytes) =
+        if option["cap"] > 0.0 { squeeze(&sound, &option, start)? } else { travel(&sound, &option, start)? };
     let spec = hound::WavSpec {
         channels: 1,
         sample_rate: 48_000,

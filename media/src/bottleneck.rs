@@ -161,7 +161,11 @@ impl Sender {
             link,
             start,
             random: SmallRng::seed_from_u64(link.seed),
-            controller: Controller::new(start, START, if link.with_picture { MOST } else { Bitrate::from_bps(200_000) }),
+            controller: Controller::new(
+                start,
+                START,
+                if link.with_picture { MOST } else { Bitrate::from_bps(200_000) },
+            ),
             history: History::new(0),
             pacer: Pacer::new(OPEN_PACE),
             allocation,
