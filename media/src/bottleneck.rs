@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
 use crate::{
     codec::{
-        opus::{Encoder, OpusError, PACKET},
+        opus::{Encoder, OpusError},
         red,
     },
     pipeline::voice::{
@@ -321,5 +321,29 @@ impl Sender {
         let (sent, lost) = (std::mem::take(&mut self.sent_voices), std::mem::take(&mut self.lost_voices));
         let loss = lost as f32 / sent.max(1) as f32;
         self.planner.report(PathReport { loss, ..PathReport::default() });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{audio::mixer::tests::voice, clock};
+
+    #[test]
+    fn a_link_that_drops_to_the_voice_alone_carries_it_without_a_queue_soon() {
+        let link =
+            Link { bps: 64e3, from_ms: 2_000, queue_ms: 300.0, delay_ms: 25.0, loss: 0.0, with_picture: true, seed: 1 };
+        let start = clock::now();
+        let sound = voice(16 * 48_000);
+        let [call, again] = [(); 2].map(|()| run(&sound, link, start).unwrap());
+        assert_eq!(call.voice, again.voice, "the same in every run");
+        let transit =
+            |packet: &IncomingPacket| (packet.arrived - start).as_secs_f64() * 1e3 - f64::from(packet.timestamp) / 48.0;
+        let late = call.voice.iter().map(transit).fold(0.0, f64::max);
+        assert!(late > 250.0, "the drop fills the queue: {late} ms");
+        let steady = call.voice.iter().filter(|packet| packet.arrived > start + Duration::from_secs(8));
+        let late = steady.map(transit).fold(0.0, f64::max);
+        assert!((60.0..180.0).contains(&late), "{late} ms");
+        assert!(call.voice_lost > 0 && call.voice_lost < 60, "{}", call.voice_lost);
     }
 }
