@@ -7,6 +7,10 @@
 //! Keys: `loss` (percent), `burst` (percent) and `length` (mean, packets), `jitter` (ms, standard deviation), `reorder`
 //! (percent, by 20 ms), `seed`, `bitrate` (of the voice itself), `fec` (percent that Opus prepares for), `copies` (of
 //! packets in each packet). The path takes 25 ms; jitter and bursts are those of the network lab.
+//!
+//! With `cap` (kbit/s) the path is a bottleneck from second `from` on, with a queue of 300 ms, and rate control decides how
+//! the voice is coded, beside a picture when `camera` is 1: of the other keys only `loss` and `seed` count then. `log` 1
+//! prints how it went, ten times a second.
 #![allow(clippy::print_stdout, reason = "a command-line tool")]
 
 use std::{
@@ -16,6 +20,7 @@ use std::{
 };
 
 use parlor_media::{
+    bottleneck,
     codec::{
         opus::{Decoder, Encoder, PACKET},
         red,
@@ -32,7 +37,7 @@ const PATH_MS: f64 = 25.0;
 const JITTER_MEMORY_MS: f64 = 50.0;
 
 /// What an option is when it isn't given.
-const DEFAULTS: [(&str, f64); 9] = [
+const DEFAULTS: [(&str, f64); 13] = [
     ("loss", 0.0),
     ("burst", 0.0),
     ("length", 5.0),
@@ -42,6 +47,10 @@ const DEFAULTS: [(&str, f64); 9] = [
     ("bitrate", 40_000.0),
     ("fec", 0.0),
     ("copies", 0.0),
+    ("cap", 0.0),
+    ("from", 2.0),
+    ("camera", 0.0),
+    ("log", 0.0),
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -58,7 +67,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     #[expect(clippy::disallowed_methods, reason = "only the origin of virtual time")]
     let start = Instant::now();
-    let (packets, bytes) = travel(&sound, &option, start)?;
+    let (packets, bytes) =
+        if option["cap"] > 0.0 { squeeze(&sound, &option, start)? } else { travel(&sound, &option, start)? };
     let spec = hound::WavSpec {
         channels: 1,
         sample_rate: 48_000,
@@ -102,6 +112,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         depth / seconds,
     );
     Ok(())
+}
+
+/// As [`travel`], through a bottleneck.
+fn squeeze(
+    sound: &[f32],
+    option: &HashMap<&str, f64>,
+    start: Instant,
+) -> Result<(Vec<IncomingPacket>, usize), Box<dyn std::error::Error>> {
+    let link = bottleneck::Link {
+        bps: option["cap"] * 1e3,
+        from_ms: (option["from"] * 1e3) as u64,
+        queue_ms: 300.0,
+        delay_ms: PATH_MS,
+        loss: option["loss"] / 100.0,
+        with_picture: option["camera"] > 0.0,
+        seed: option["seed"] as u64,
+    };
+    let call = bottleneck::run(sound, link, start)?;
+    if option["log"] > 0.0 {
+        for (at, (target, picture, queue)) in call.log.iter().enumerate() {
+            let [target, picture] = [target, picture].map(|bps| bps / 1_000);
+            println!("{:5.1} s: {target} kbit/s, picture {picture}, queue {queue:.0} ms", at as f64 / 10.0);
+        }
+        println!("{} packets of the voice were lost", call.voice_lost);
+    }
+    Ok((call.voice, call.voice_bytes))
 }
 
 /// The packets that arrive, in the order in which they do, and how many bytes were sent.

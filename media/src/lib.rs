@@ -4,6 +4,8 @@
 //! takes session descriptions and candidates as opaque strings, and reports through [`SessionEvent`]s.
 
 pub mod audio;
+#[doc(hidden)]
+pub mod bottleneck;
 pub mod capture;
 mod clock;
 pub mod codec;

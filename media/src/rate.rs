@@ -17,7 +17,7 @@ mod silence;
 mod simulator;
 mod wall;
 
-pub(crate) use allocation::{Allocation, Demand, packet_size};
+pub(crate) use allocation::{Allocation, Demand, HEADERS, packet_size};
 pub(crate) use controller::{Controller, Outcome};
 pub(crate) use history::{Arrival, History};
 pub use ladder::Limit;

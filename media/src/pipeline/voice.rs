@@ -7,7 +7,7 @@
 //! ```
 //! The threads never wait for the network or for a device: a full channel drops packets, a missing device is silence.
 
-mod plan;
+pub(crate) mod plan;
 mod receive;
 mod send;
 #[cfg(test)]

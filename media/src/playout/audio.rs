@@ -402,10 +402,13 @@ impl<D: Decode> AudioPlayout<D> {
         } else {
             self.decoder.conceal(packet.duration as usize, &mut sound);
         }
-        // What was made up was heard in its place: of what comes late after all, only as much is heard as the lag may
-        // grow. It is decoded whole, so that what follows is.
+        // What was made up was heard in its place: of a packet that others overtook, only as much is heard as the lag may
+        // grow. When nothing came before it, what follows will be as late: then the lag grows. Either way it is decoded
+        // whole, so that what follows is.
         let lag = now + self.pcm.len() as i64 - self.delay.base() - timestamp;
-        let skipped = (lag - self.delay.wanted()).min(made_up).clamp(0, sound.len() as i64);
+        let is_overtaken = self.packets.first_key_value().is_some_and(|(following, _)| *following <= next);
+        let excess = if is_overtaken { (lag - self.delay.wanted()).min(made_up) } else { 0 };
+        let skipped = excess.clamp(0, sound.len() as i64);
         let made_up = if skipped == sound.len() as i64 { made_up - skipped } else { 0 };
         self.state = State::Playing { next, made_up, sequence: packet.sequence };
         self.seam |= skipped > 0;

@@ -15,11 +15,12 @@ freezes   times without a new frame for more than 200 ms, a minute; and the long
 shown     capture to shown, median and 95th percentile, ms
 SSIM      of the frames that arrived, luma, scaled to the clip's size (8 x 8 windows)
 kbit/s    what the wire carried to the receiver, with all headers
-PESQ      PESQ-WB of what was heard, in blocks of 9 s; STOI is not computed
+PESQ      PESQ-WB of what was heard, in blocks of 9 s
+STOI      of the same, delays taken out: how much can be understood, 0 to 1
 voice     from the microphone's sample to the mixer, without sound cards' buffers, median and 95th percentile, ms
 sync      part of the time in which picture and voice of the same moment come within 40 ms of each other
 
-The first 12 s of each call are left out. Needs Python 3 with numpy, scipy and pesq.
+The first 12 s of each call are left out. Needs Python 3 with numpy, scipy, pesq and pystoi.
 """
 import argparse
 import bisect
@@ -36,7 +37,7 @@ try:
     import numpy as np
     from scipy.ndimage import uniform_filter, zoom
 
-    from sound import RATE, delays, load, make_speech, quality
+    from sound import RATE, delays, intelligibility, load, make_speech, quality
 except ImportError as missing:
     sys.exit(f"{missing}\n\n{__doc__}")
 
@@ -140,7 +141,8 @@ def voice(sender, receiver, link):
         if len(block) == step:
             scores.append(quality(said[start:start + step], block))
     median, late = np.percentile(found[:, 1], [50, 95])
-    return {"pesq": statistics.median(scores), "voice_ms": median, "voice_p95_ms": late}, found
+    return {"pesq": statistics.median(scores), "stoi": intelligibility(said, heard, found), "voice_ms": median,
+            "voice_p95_ms": late}, found
 
 
 def latencies(sender, shown):
@@ -250,7 +252,8 @@ def score(folder, clip_path):
 
 COLUMNS = [("fps", "fps", 1), ("freezes", "freezes a minute", 0), ("longest_ms", "longest ms", 0),
            ("shown_ms", "shown ms", 0), ("shown_p95_ms", "95 %", 0), ("ssim", "SSIM", 3), ("kbps", "kbit/s", 0),
-           ("pesq", "PESQ", 2), ("voice_ms", "voice ms", 0), ("voice_p95_ms", "95 %", 0), ("sync", "in sync", 2)]
+           ("pesq", "PESQ", 2), ("stoi", "STOI", 2), ("voice_ms", "voice ms", 0), ("voice_p95_ms", "95 %", 0),
+           ("sync", "in sync", 2)]
 
 
 def middle(directions, key):

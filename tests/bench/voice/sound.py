@@ -1,6 +1,6 @@
 """Speech to send, and what is heard of it: shared by the scorers of voices and of calls.
 
-Needs Python 3 with numpy, scipy and pesq; to make speech also ffmpeg, and the prompts in Debian's
+Needs Python 3 with numpy, scipy, pesq and pystoi; to make speech also ffmpeg, and the prompts in Debian's
 asterisk-core-sounds-en-g722 (one woman, 7 kHz wide, CC-BY-SA).
 """
 import glob
@@ -12,6 +12,7 @@ import wave
 
 import numpy as np
 from pesq import NoUtterancesError, pesq
+from pystoi import stoi
 from scipy.signal import resample_poly
 
 RATE = 48000
@@ -74,3 +75,15 @@ def quality(sent, heard):
         return pesq(16000, resample_poly(sent, 1, 3), resample_poly(heard, 1, 3), "wb")
     except NoUtterancesError:
         return 1.0
+
+
+def intelligibility(sent, heard, found):
+    """STOI (Taal et al. 2011), 0 to 1: how much of what was said can be understood. It does not look for delays, so that
+    those that were found are taken out, piece by piece."""
+    edges = [0, *(int(at * RATE) for at, _ in found[1:]), len(sent)]
+    aligned = np.zeros(len(sent))
+    for start, end, (_, delay) in zip(edges, edges[1:], found):
+        first = start + int(delay * RATE / 1000)
+        piece = heard[first:first + end - start]
+        aligned[start:start + len(piece)] = piece
+    return float(stoi(resample_poly(sent, 5, 24), resample_poly(aligned, 5, 24), 10000))

@@ -28,59 +28,82 @@ const AT_FIRST_PERCENT: f32 = 3.0;
 /// What is left of a loss estimate after a report of less: losses come in spells.
 const FORGET: f32 = 0.8;
 
+/// On a thin path a queue that overflowed once is no lossy path, and a coarse voice for its sake no bargain: of so many
+/// reports the middle one counts there.
+const REPORTS: usize = 5;
+
 /// What Opus' own copies are armed with, at least and at most: more would leave too little for the voice itself.
 const FEC_PERCENT: std::ops::RangeInclusive<f32> = 10.0..=25.0;
 
 /// Samples in a packet where headers weigh more than 20 ms of delay.
-pub(super) const LONG_PACKET: usize = 2 * PACKET;
+pub(crate) const LONG_PACKET: usize = 2 * PACKET;
 
 /// How a voice is coded now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     /// The voice itself, bits per second.
-    pub(super) bitrate: Bitrate,
+    pub(crate) bitrate: Bitrate,
     /// The loss that Opus prepares for, percent; 0: none.
-    pub(super) fec_percent: u8,
+    pub(crate) fec_percent: u8,
     /// How many packets each packet repeats.
-    pub(super) copies: u8,
+    pub(crate) copies: u8,
     /// Samples in a packet.
-    pub(super) samples: usize,
+    pub(crate) samples: usize,
 }
 
 /// Follows reports and the budget.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Planner {
+pub(crate) struct Planner {
     budget: VoiceBudget,
     /// A maximum that falls slowly.
     loss_percent: f32,
+    /// The last reports, the newest first, percent.
+    recent: [f32; REPORTS],
 }
 
 impl Planner {
-    pub(super) fn new() -> Self {
-        Self { budget: DEFAULT_BUDGET, loss_percent: AT_FIRST_PERCENT }
+    pub(crate) fn new() -> Self {
+        Self { budget: DEFAULT_BUDGET, loss_percent: AT_FIRST_PERCENT, recent: [AT_FIRST_PERCENT; REPORTS] }
     }
 
-    pub(super) fn set_budget(&mut self, budget: VoiceBudget) {
+    pub(crate) fn set_budget(&mut self, budget: VoiceBudget) {
         self.budget = budget;
     }
 
-    pub(super) fn report(&mut self, report: PathReport) {
+    pub(crate) fn report(&mut self, report: PathReport) {
         let reported = if report.loss.is_finite() { report.loss.clamp(0.0, 1.0) * 100.0 } else { 0.0 };
         self.loss_percent = reported.max(FORGET * self.loss_percent);
+        self.recent.rotate_right(1);
+        self.recent[0] = reported;
     }
 
-    pub(super) fn plan(&self) -> Plan {
+    /// The loss to prepare for, percent.
+    fn loss_percent(&self) -> f32 {
+        if !self.is_thin() {
+            return self.loss_percent;
+        }
+        let mut sorted = self.recent;
+        sorted.sort_unstable_by(f32::total_cmp);
+        sorted[REPORTS / 2]
+    }
+
+    fn is_thin(&self) -> bool {
+        self.budget.packets < 50
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
         let budget = self.budget.bitrate.as_bps();
-        let samples = if self.budget.packets < 50 { LONG_PACKET } else { PACKET };
-        if self.loss_percent < COPIES_FROM_PERCENT {
+        let samples = if self.is_thin() { LONG_PACKET } else { PACKET };
+        let loss_percent = self.loss_percent();
+        if loss_percent < COPIES_FROM_PERCENT {
             return Plan { bitrate: fit(budget), fec_percent: 0, copies: 0, samples };
         }
-        let worth = if self.loss_percent < MORE_COPIES_FROM_PERCENT { 2 } else { 3 };
+        let worth = if loss_percent < MORE_COPIES_FROM_PERCENT { 2 } else { 3 };
         // The first copy is worth a coarser voice, those after it are worth a little less.
         let affordable = |copies: u32| budget / (copies + 1) >= if copies == 1 { COARSEST_BPS } else { 20_000 };
         let copies = (1..=worth).rev().find(|&copies| affordable(copies)).unwrap_or(0);
         let fec_percent = match copies {
-            0 => self.loss_percent.clamp(*FEC_PERCENT.start(), *FEC_PERCENT.end()),
+            0 => loss_percent.clamp(*FEC_PERCENT.start(), *FEC_PERCENT.end()),
             _ => *FEC_PERCENT.start(),
         };
         Plan { bitrate: fit(budget / (copies + 1)), fec_percent: fec_percent as u8, copies: copies as u8, samples }
@@ -120,6 +143,20 @@ mod tests {
         assert_eq!(plan(32, &[0.3]), (16, 10, 1));
         assert_eq!(plan(24, &[0.2]), (24, 20, 0));
         assert_eq!(plan(24, &[0.9]), (24, 25, 0));
+    }
+
+    #[test]
+    fn on_a_thin_path_one_overflow_makes_no_coarse_voice_and_lasting_loss_does() {
+        let mut planner = Planner::new();
+        planner.set_budget(VoiceBudget { bitrate: Bitrate::from_bps(32_000), packets: 25 });
+        let mut after = |losses: &[f32]| {
+            losses.iter().for_each(|&loss| planner.report(PathReport { loss, ..PathReport::default() }));
+            let plan = planner.plan();
+            (plan.bitrate.as_bps() / 1_000, plan.copies, plan.fec_percent)
+        };
+        assert_eq!(after(&[0.0; 5]), (32, 0, 0));
+        assert_eq!(after(&[0.6, 0.3, 0.0]), (32, 0, 0));
+        assert_eq!(after(&[0.1, 0.2, 0.1]), (16, 1, 10));
     }
 
     #[test]

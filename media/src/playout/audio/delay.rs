@@ -24,6 +24,24 @@ const MUCH_LESS: i64 = 480;
 /// What it costs to have one packet in a hundred too late: as much as 15 ms of delay.
 const COST_PER_HUNDREDTH: i64 = 720;
 
+/// What was needed so often in the last second is needed now: a queue on the way fills within moments, and is gone a
+/// second later. It is not remembered for as long as jitter is.
+const SURGE: i64 = 48_000;
+const SURGE_PACKETS: usize = 2;
+
+/// Less than this more (20 ms) is not worth a change of tempo.
+const FOLLOWED: i64 = 960;
+
+/// When all that comes is late for longer than this (100 ms), that is no jitter but such a queue: it is followed, and only
+/// what comes on top of it is learnt. What was the least of so long (5 s) is no queue but the path.
+const JITTER: i64 = 4_800;
+const QUEUE: i64 = 240_000;
+/// Packets in that time, at most: of 10 ms.
+const QUEUE_PACKETS: usize = 500;
+
+/// A queue shorter than this (75 ms) is jitter, too.
+const MUCH: i64 = 3_600;
+
 /// For threads that wake a little late: 4 ms.
 const MARGIN: i64 = 192;
 
@@ -57,6 +75,12 @@ pub(super) enum Placed {
 pub(super) struct Delay {
     transits: VecDeque<i64>,
     sorted: Vec<i64>,
+    /// Timestamps and transits of what came in order, as long ago as a queue may last.
+    recent: VecDeque<(i64, i64)>,
+    /// The transit that several of them had in the last second, or more.
+    surge: Option<i64>,
+    /// Since this timestamp all that came in order was later than this transit.
+    late_since: Option<(i64, i64)>,
     /// The newest timestamp, unwrapped.
     newest: Option<i64>,
     suspect: Option<i64>,
@@ -98,6 +122,9 @@ impl Delay {
         }
         self.suspect = None;
         self.newest = Some(newest.max(unwrapped));
+        if unwrapped > newest {
+            self.follow(unwrapped, transit);
+        }
         if self.arrived(unwrapped, arrived) { Placed::At(unwrapped) } else { Placed::Again(unwrapped) }
     }
 
@@ -109,6 +136,36 @@ impl Delay {
         }
     }
 
+    /// What comes in order tells how long the queue on the way is now.
+    fn follow(&mut self, timestamp: i64, transit: i64) {
+        let (since, usual) = self.late_since.unwrap_or((timestamp, self.target.unwrap_or(transit)));
+        self.late_since = (transit > usual).then_some((since, usual));
+        self.recent.push_back((timestamp, transit));
+        while self.recent.len() > QUEUE_PACKETS || self.recent.front().is_some_and(|(then, _)| timestamp - then > QUEUE)
+        {
+            self.recent.pop_front();
+        }
+        let mut largest = [i64::MIN; SURGE_PACKETS];
+        for (_, transit) in self.recent.iter().rev().take_while(|(then, _)| timestamp - then <= SURGE) {
+            if let Some(least) = largest.iter_mut().min().filter(|least| **least < *transit) {
+                *least = *transit;
+            }
+        }
+        self.surge = largest.into_iter().min().filter(|surge| *surge > i64::MIN);
+    }
+
+    /// How long everything has stood in a queue in the last moments.
+    fn queued(&self, timestamp: i64) -> i64 {
+        let (mut path, mut lately) = (i64::MAX, i64::MAX);
+        for (then, transit) in &self.recent {
+            path = path.min(*transit);
+            if timestamp - then <= JITTER {
+                lately = lately.min(*transit);
+            }
+        }
+        if lately > path.saturating_add(MUCH) && lately < i64::MAX { lately - path } else { 0 }
+    }
+
     /// Learns, unless it was learnt before.
     fn arrived(&mut self, timestamp: i64, arrived: i64) -> bool {
         if self.known.contains(&timestamp) {
@@ -118,7 +175,12 @@ impl Delay {
             self.known.pop_front();
         }
         self.known.push_back(timestamp);
-        (0..self.weight.max(1)).for_each(|_| self.learn(arrived - timestamp));
+        let queued = match self.late_since {
+            Some((since, _)) if timestamp - since >= JITTER => self.queued(timestamp),
+            Some(_) | None => 0,
+        };
+        let transit = arrived - timestamp - queued;
+        (0..self.weight.max(1)).for_each(|_| self.learn(transit));
         true
     }
 
@@ -171,7 +233,9 @@ impl Delay {
     /// The lag over the base that is worth having.
     pub(super) fn wanted(&self) -> i64 {
         let base = self.base();
-        (self.target.unwrap_or(base) - base).clamp(0, MOST - MARGIN) + MARGIN
+        let target = self.target.unwrap_or(base);
+        let target = self.surge.filter(|surge| *surge > target + FOLLOWED).unwrap_or(target);
+        (target - base).clamp(0, MOST - MARGIN) + MARGIN
     }
 }
 
@@ -219,6 +283,36 @@ mod tests {
         };
         assert_eq!(run(100), MARGIN);
         assert_eq!(run(10), MARGIN + 2_000);
+    }
+
+    /// A path that is `late` samples longer from the sixth second on, for so many seconds; what is wanted and the base,
+    /// each 100 ms.
+    fn beside_a_queue(late: i64, seconds: u32) -> Vec<(i64, i64)> {
+        let mut delay = Delay::default();
+        let mut seen = Vec::new();
+        for i in 0..1_500_u32 {
+            let queued = (300..300 + 50 * seconds).contains(&i);
+            delay.place(i * 960, i64::from(i) * 960 + if queued { late } else { 0 });
+            if i % 5 == 4 {
+                seen.push((delay.wanted(), delay.base()));
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn a_queue_is_followed_at_once_and_forgotten_when_it_is_gone() {
+        let seen = beside_a_queue(9_600, 2);
+        assert_eq!(seen[59], (MARGIN, 0));
+        assert!(seen[60..80].iter().all(|(wanted, _)| *wanted == MARGIN + 9_600), "{:?}", &seen[60..80]);
+        assert!(seen[91..].iter().all(|(wanted, _)| *wanted == MARGIN), "{:?}", &seen[85..100]);
+    }
+
+    #[test]
+    fn a_path_that_stays_longer_becomes_the_base() {
+        let seen = beside_a_queue(9_600, 24);
+        let (wanted, base) = seen[seen.len() - 1];
+        assert!(base == 9_600 && wanted < 1_000, "{wanted} over {base}");
     }
 
     #[test]

@@ -156,6 +156,22 @@ fn random(seed: u64) -> SmallRng {
 }
 
 #[test]
+fn a_growing_queue_is_followed_and_not_papered_over() {
+    // From the tenth second on a queue grows by 30 ms in 100, stands at 180 ms for half a second, and is drained.
+    let queue = |i: usize| match i {
+        500..530 => (i - 500) as f64 * 6.0,
+        530..555 => 180.0,
+        555..585 => (585 - i) as f64 * 6.0,
+        _ => 0.0,
+    };
+    let heard = play(ToneCodec, sent(16, false, |i| Some(queue(i))), 16, 10.0);
+    let made_up_ms = heard.concealed(9..13) * 4_000.0;
+    assert!(made_up_ms < 150.0, "{made_up_ms} ms");
+    assert!((heard.tone(13..15) - 0.5).abs() < 0.01);
+    assert!(heard.stats[14].jitter_buffer_ms < 100.0, "{} ms", heard.stats[14].jitter_buffer_ms);
+}
+
+#[test]
 fn a_clean_path_costs_the_margin_and_nothing_is_made_up() {
     let heard = play(ToneCodec, sent(20, false, |_| Some(1.0)), 20, 10.0);
     assert_eq!(heard.concealed(1..20), 0.0);
