@@ -36,7 +36,7 @@ pub use frame_slot::{FrameReceiver, FrameSender, frame_slot};
 pub use screen::{ScreenCapture, ScreenEvent, ScreenInfo, ScreenProblem, ScreenSource, Thumbnail, screens};
 pub use session::{
     AudioRecvStats, CameraState, DeviceKind, DeviceProblem, Ice, IcePolicy, IceServer, Interfaces, Limit, Path,
-    PathKind, Problem, Session, SessionConfig, SessionEvent, SessionEvents, Stats, Trial, TrialConfig,
+    PathKind, Problem, Session, SessionConfig, SessionEvent, SessionEvents, Sharing, Stats, Trial, TrialConfig,
     TrialEvent, TrialPhase, TrialProgress, TrialResult, VideoRecvStats, VideoSendStats,
 };
 pub use source::{AudioSink, AudioSource, ParseSourceError, VideoSink, VideoSource};

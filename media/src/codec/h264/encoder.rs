@@ -22,11 +22,17 @@ const FRAME_RATE_HZ: f32 = 30.0;
 pub(crate) struct Encoder {
     inner: Option<(openh264::encoder::Encoder, (usize, usize))>,
     bitrate: Bitrate,
+    usage: UsageType,
 }
 
 impl Encoder {
     pub(crate) fn new(bitrate: Bitrate) -> Self {
-        Self { inner: None, bitrate }
+        Self { inner: None, bitrate, usage: UsageType::CameraVideoRealTime }
+    }
+
+    /// For pictures of screens: text, flat areas, what scrolls.
+    pub(crate) fn of_screen(bitrate: Bitrate) -> Self {
+        Self { usage: UsageType::ScreenContentRealTime, ..Self::new(bitrate) }
     }
 
     /// The encoder for this size. The library's own change of size forgets the bitrate, hence a new one each time.
@@ -37,7 +43,7 @@ impl Encoder {
                 .max_frame_rate(FrameRate::from_hz(FRAME_RATE_HZ))
                 .rate_control_mode(RateControlMode::Bitrate)
                 .skip_frames(true)
-                .usage_type(UsageType::CameraVideoRealTime)
+                .usage_type(self.usage)
                 .complexity(Complexity::Medium)
                 .profile(Profile::Baseline)
                 .sps_pps_strategy(SpsPpsStrategy::ConstantId)
