@@ -77,10 +77,10 @@ async fn a_screen_comes_next_to_the_camera_and_ends_when_it_is_told_to() {
             assert_eq!((frame.width(), frame.height()), (WIDTH, HEIGHT));
             let at = |x: u32, y: u32| frame.y()[(y * WIDTH + x) as usize];
             assert!(at(16, 4).abs_diff(220) < 30 && at(16, 12).abs_diff(40) < 30, "{}, {}", at(16, 4), at(16, 12));
-            assert_eq!(pair.callee.remote_frame().await.height(), 720, "the camera goes on beside it");
+            assert!(pair.callee.remote_frame().await.height() >= 180, "the camera goes on beside it");
         }
         let stats = pair.callee.stats(|stats| stats.screen_recv.shown > 5 && stats.video_recv.fps > 0.0).await;
-        assert_eq!((stats.screen_recv.width, stats.video_recv.width), (WIDTH, 1_280));
+        assert_eq!(stats.screen_recv.width, WIDTH, "every line, whatever becomes of the camera");
         pair.caller.session.stop_sharing();
         assert_eq!(sharing(&mut pair.caller).await, Sharing::Over(None));
     }

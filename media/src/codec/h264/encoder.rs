@@ -38,6 +38,8 @@ impl Encoder {
     /// The encoder for this size. The library's own change of size forgets the bitrate, hence a new one each time.
     fn for_size(&mut self, size: (usize, usize)) -> Result<&mut openh264::encoder::Encoder, CodecError> {
         if self.inner.as_ref().is_none_or(|(_, inner_size)| *inner_size != size) {
+            // The library takes these as they have to be, and complains on stderr if they were otherwise.
+            let is_screen = matches!(self.usage, UsageType::ScreenContentRealTime);
             let config = EncoderConfig::new()
                 .bitrate(BitRate::from_bps(self.bitrate.as_bps()))
                 .max_frame_rate(FrameRate::from_hz(FRAME_RATE_HZ))
@@ -47,7 +49,9 @@ impl Encoder {
                 .complexity(Complexity::Medium)
                 .profile(Profile::Baseline)
                 .sps_pps_strategy(SpsPpsStrategy::ConstantId)
-                .scene_change_detect(false)
+                .scene_change_detect(is_screen)
+                .adaptive_quantization(!is_screen)
+                .background_detection(!is_screen)
                 .num_threads(1)
                 .vui(VuiConfig::bt709());
             let encoder = openh264::encoder::Encoder::with_api_config(OpenH264API::from_source(), config)?;
