@@ -308,6 +308,8 @@ sentences! {
         voice_delay: Template,
         sent: String,
         received: String,
+        screen_sent: String,
+        screen_received: String,
         format: Template,
         no_picture: String,
         unknown: String,

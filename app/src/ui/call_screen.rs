@@ -251,7 +251,7 @@ impl CallScreen {
         }
         if active.theirs.screen && !matches!(phase, Phase::Connecting) {
             let words = text.share.theirs.with("name", &active.name);
-            pill(ui, line, room, (filled::MONITOR, palette.success), &words);
+            pill(ui, line, room, (filled::MONITOR, theme::ON_COLOUR), &words);
             line.y += PILL + GAP;
         }
         if let Some(what) = &active.sharing {
@@ -477,7 +477,7 @@ fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, phase:
     let pitch = (area.width() / count).min(112.0);
     let mut at = pos2(area.center().x - pitch * (count - 1.0) / 2.0, area.top() + GAP);
     let mut place = |ui: &mut Ui, button: RoundButton<'_>| {
-        let clicked = button.show(ui, at, pitch - GAP).clicked();
+        let clicked = button.show(ui, at, pitch - 2.0).clicked();
         at.x += pitch;
         clicked
     };

@@ -43,7 +43,8 @@ fn a_window_is_chosen_from_a_list_that_is_looked_for_when_it_is_wanted() {
         harness.run_steps(2);
         harness.get_by_label(&text.looking);
         harness.state_mut().snapshot.screens = found();
-        harness.run_steps(2);
+        // The menu takes a few frames to grow to what is in it.
+        harness.run_steps(8);
         harness.get_by_label("HDMI-1, 1920 × 1080");
         harness.get_by_label("幻灯片 – Slides, 800 × 600").click();
         assert_eq!(commands(&mut harness), [Command::Share(ScreenSource::Window(7)), Command::ForgetScreens]);
