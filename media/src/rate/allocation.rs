@@ -23,6 +23,9 @@ const LEAST_PICTURE: Bitrate = Bitrate::from_bps(24_000);
 const PICTURE_AGAIN: Bitrate = Bitrate::from_bps(36_000);
 /// While a screen is shared, the camera's picture gets this part, and what the screen has no use for.
 const CAMERA_BESIDE_SCREEN: f32 = 0.2;
+/// But so much, if that is not more than a part: a face that stands still is worse than a screen that comes later.
+const CAMERA_FLOOR: Bitrate = Bitrate::from_bps(38_000);
+const FLOOR_SHARE: f32 = 0.4;
 const ENOUGH_FOR_SCREEN: Bitrate = Bitrate::from_bps(3_000_000);
 /// How much more there has to be for something better than before.
 const HYSTERESIS: f32 = 1.08;
@@ -91,7 +94,9 @@ impl Allocation {
         };
         let (picture, screen) = match (demand.with_picture, demand.with_screen) {
             (true, true) => {
-                let part = pictures.scaled(CAMERA_BESIDE_SCREEN).max(pictures.saturating_sub(ENOUGH_FOR_SCREEN));
+                let floor = CAMERA_FLOOR.min(pictures.scaled(FLOOR_SHARE));
+                let part = pictures.scaled(CAMERA_BESIDE_SCREEN).max(floor);
+                let part = part.max(pictures.saturating_sub(ENOUGH_FOR_SCREEN));
                 let picture = enough(part, self.picture);
                 (picture, enough(pictures.saturating_sub(picture.unwrap_or_default()), self.screen))
             }
@@ -158,7 +163,9 @@ mod tests {
         let [camera, screen] = parts(1_000);
         assert!((150..220).contains(&camera) && (600..850).contains(&screen), "{camera}, {screen}");
         let [camera, screen] = parts(200);
-        assert!(camera == 0 && screen > 80, "{camera}, {screen}");
+        assert!((36..=38).contains(&camera) && screen > 60, "{camera}, {screen}");
+        let [camera, screen] = parts(120);
+        assert!(camera == 0 && screen > 30, "{camera}, {screen}");
         let [camera, screen] = parts(6_000);
         assert!(camera > 2_000 && (2_900..=3_000).contains(&screen), "{camera}, {screen}");
         assert_eq!(parts(64), [0, 0]);
