@@ -1,5 +1,5 @@
 //! Two sessions, one of which shares a screen next to its camera.
-#![expect(clippy::panic, reason = "helpers of tests, outside of #[test]")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
 
 #[path = "common/pair.rs"]
 mod pair;
