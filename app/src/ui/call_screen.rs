@@ -156,7 +156,8 @@ impl CallScreen {
     fn show(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, phase: Phase<'_>) {
         let (stage, controls) = ui.max_rect().split_top_bottom_at_y(ui.max_rect().bottom() - CONTROLS);
         self.stage(ui, scene, active, phase, stage);
-        let Wants { menu: wants_menu, screens: wants_screens } = show_controls(ui, scene, active, phase, controls);
+        let Wants { menu: wants_menu, screens: wants_screens } =
+            show_controls(ui, scene, active, phase, self.screens.is_open(), controls);
         if wants_screens && self.screens.is_open() {
             self.screens.close(scene);
         } else if wants_screens {
@@ -423,7 +424,14 @@ struct Wants {
     screens: bool,
 }
 
-fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, phase: Phase<'_>, area: Rect) -> Wants {
+fn show_controls(
+    ui: &mut Ui,
+    scene: &mut Scene<'_>,
+    active: &ActiveCall,
+    phase: Phase<'_>,
+    choosing: bool,
+    area: Rect,
+) -> Wants {
     let (text, palette) = (scene.text, scene.palette);
     let ours = active.ours;
     let toggle = |on: bool, icon, label, key, tooltip| {
@@ -470,7 +478,9 @@ fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, phase:
             Some(toggle(false, filled::MONITOR, &text.share.stop, "S", &text.share.stop_tooltip))
         }
         Phase::Connected { .. } | Phase::Reconnecting { .. } => {
-            Some(toggle(true, filled::MONITOR_ARROW_UP, &text.share.start, "S", &text.share.start_tooltip))
+            // The list that it opened lies where the tooltip would.
+            let tooltip = if choosing { "" } else { &text.share.start_tooltip };
+            Some(toggle(true, filled::MONITOR_ARROW_UP, &text.share.start, "S", tooltip))
         }
     };
     let count = 3.0 + f32::from(u8::from(camera.is_some())) + f32::from(u8::from(share.is_some()));

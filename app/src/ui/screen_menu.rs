@@ -95,7 +95,9 @@ impl ScreenMenu {
                     label(ui, &scene.text.share.explain, theme::regular(13.0), palette.muted);
                     ui.add_space(GAP);
                     let height = (stage.height() - TOUCH - 10.0 * GAP).clamp(80.0, 460.0);
-                    ScrollArea::vertical().max_height(height).show(ui, |ui| chosen = self.content(ui, scene));
+                    // Without the minimum it would never grow beyond what it was while it was empty.
+                    let list = ScrollArea::vertical().max_height(height).min_scrolled_height(height);
+                    list.show(ui, |ui| chosen = self.content(ui, scene));
                 });
             });
         let elsewhere = !opened && area.response.clicked_elsewhere();
