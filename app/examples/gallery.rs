@@ -14,15 +14,15 @@ use parlor::{
     contacts::Standing,
     engine::{
         ActiveCall, CallView, Checkup, Device, Devices, EndReason, EngineLink, History, Me, NewDevice, NodeView,
-        Notice, PersonView, Presence, Quality, RoomView, Sample, Sending, Snapshot, TrialView,
+        Notice, PersonView, Presence, Quality, RoomView, Sample, Screens, Sending, Snapshot, TrialView,
     },
     room::RoomKey,
     settings::{Language, Settings, Theme},
     ui::{Wake, WindowOptions, run},
 };
 use parlor_media::{
-    CameraState, DeviceKind, DeviceProblem, Frame, FrameSender, MediaTime, Path, PathKind, Problem, Stats, TrialPhase,
-    frame_slot,
+    CameraState, DeviceKind, DeviceProblem, Frame, FrameSender, MediaTime, Path, PathKind, Problem, ScreenInfo,
+    ScreenSource, Stats, Thumbnail, TrialPhase, frame_slot,
 };
 use parlor_net::{CallId, NodeLink, OfflineReason, PeerId, Room, Status, Via, signalling::CallKind};
 use tokio::sync::{mpsc, watch};
@@ -70,6 +70,9 @@ enum Screen {
     Plugged,
     /// Open it with Settings, "Test camera and sound".
     Trial,
+    /// A screen is shared; or, with the key S in Connected, chosen.
+    Sharing,
+    TheirScreen,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -96,6 +99,19 @@ fn fake_engine(args: &Args, wake: &Wake) -> EngineLink {
         let wake = wake.clone();
         move || wake.preview_frame()
     });
+    let (screen_frames, screen) = frame_slot({
+        let wake = wake.clone();
+        move || wake.remote_frame()
+    });
+    if args.screen == Screen::TheirScreen {
+        let page = page(1600, 900);
+        thread::spawn(move || {
+            loop {
+                screen_frames.put(page.clone());
+                thread::sleep(Duration::from_millis(500));
+            }
+        });
+    }
     let moves = matches!(
         args.screen,
         Screen::Connected
@@ -105,6 +121,8 @@ fn fake_engine(args: &Args, wake: &Wake) -> EngineLink {
             | Screen::Muted
             | Screen::Plugged
             | Screen::Trial
+            | Screen::Sharing
+            | Screen::TheirScreen
             | Screen::Reconnecting
     );
     if moves {
@@ -127,7 +145,22 @@ fn fake_engine(args: &Args, wake: &Wake) -> EngineLink {
         drop((snapshots, say));
         wake.news();
     });
-    EngineLink { commands, snapshot, notices, preview, remote }
+    EngineLink { commands, snapshot, notices, preview, remote, screen }
+}
+
+/// What somebody might show: lines of something on white.
+fn page(width: u32, height: u32) -> Frame {
+    let mut planes = vec![235; (width * height) as usize];
+    for line in 0..height / 30 - 2 {
+        let length = width / 3 + line * 7919 % (width / 2);
+        for y in line * 30 + 40..line * 30 + 54 {
+            for x in (60..length).filter(|x| x / 10 % 6 != 5 && (x + y) % 3 != 0) {
+                planes[(y * width + x) as usize] = 40;
+            }
+        }
+    }
+    planes.resize(Frame::i420_len(width, height), 128);
+    Frame::from_i420(width, height, Arc::new(planes), MediaTime::default())
 }
 
 /// A moving gradient with a ball; a few pictures made beforehand, so that only drawing costs time.
@@ -224,6 +257,7 @@ fn snapshot(args: &Args) -> Snapshot {
             speakers: vec![device("out", "Built-in Audio Analog Stereo")],
         },
         new_devices: plugged(args.screen),
+        screens: Screens::Found(Ok(screens(is_chinese))),
         trial: (args.screen == Screen::Trial).then(|| TrialView {
             camera: CameraState::Open,
             level_dbfs: -18.0,
@@ -238,6 +272,30 @@ fn snapshot(args: &Args) -> Snapshot {
     }
 }
 
+fn screens(is_chinese: bool) -> Arc<[ScreenInfo]> {
+    let info = |source, name: &str, width: u32, height: u32, grey: u8| {
+        let (small_width, small_height) = (width / 10, height / 10);
+        let pixel = |at: u32| if at / small_width / 6 % 2 == 0 && at % 5 != 0 { grey } else { 230 };
+        let rgb = (0..small_width * small_height).flat_map(|at| [pixel(at); 3]).collect();
+        let thumbnail = Some(Thumbnail { width: small_width, height: small_height, rgb });
+        ScreenInfo { source, name: name.to_owned(), width, height, thumbnail }
+    };
+    let slides = if is_chinese { "第三季度总结.odp - 演示文稿" } else { "Third quarter.odp - Presentation" };
+    Arc::from([
+        info(ScreenSource::Screen("HDMI-1".to_owned()), "HDMI-1", 1920, 1080, 90),
+        info(ScreenSource::Screen("DP-2".to_owned()), "DP-2", 1080, 1920, 120),
+        info(ScreenSource::Window(1), slides, 1280, 900, 60),
+        info(
+            ScreenSource::Window(2),
+            "A very long title of a page that nobody ever reads to its end - Browser",
+            1600,
+            900,
+            150,
+        ),
+        ScreenInfo { thumbnail: None, ..info(ScreenSource::Window(3), "Terminal", 800, 600, 30) },
+    ])
+}
+
 fn call(screen: Screen, name: &str) -> CallView {
     let (call, peer, name) = (CallId::from_bits(1), peer(1), name.to_owned());
     let since = SystemTime::now() - Duration::from_secs(245);
@@ -246,8 +304,13 @@ fn call(screen: Screen, name: &str) -> CallView {
         peer,
         name: name.clone(),
         kind: if screen == Screen::Voice { CallKind::Audio } else { CallKind::Video },
-        ours: Sending { camera: true, microphone: screen != Screen::Muted },
-        theirs: Sending { camera: screen != Screen::CameraOff, microphone: screen != Screen::Muted },
+        ours: Sending { camera: true, microphone: screen != Screen::Muted, screen: screen == Screen::Sharing },
+        theirs: Sending {
+            camera: screen != Screen::CameraOff,
+            microphone: screen != Screen::Muted,
+            screen: screen == Screen::TheirScreen,
+        },
+        sharing: (screen == Screen::Sharing).then(|| "Third quarter.odp - Presentation".to_owned()),
         camera: if screen == Screen::Muted { CameraState::TestCard } else { CameraState::Open },
     };
     match screen {
@@ -276,16 +339,20 @@ fn call(screen: Screen, name: &str) -> CallView {
         Screen::Calling => CallView::Outgoing { call, peer, name, kind: CallKind::Video, ringing: true },
         Screen::Incoming => CallView::Incoming { call, peer, name, kind: CallKind::Video, borrows_name: false },
         Screen::Connecting => CallView::Connecting(active),
-        Screen::Connected | Screen::Voice | Screen::CameraOff | Screen::Muted | Screen::Plugged => {
-            CallView::Connected {
-                active,
-                since,
-                path: Path { kind: PathKind::Direct, local: "host/udp".to_owned(), remote: "host/udp".to_owned() },
-                stats: Box::new(Stats { rtt_ms: Some(3.2), ..stats() }),
-                history: Arc::new(history()),
-                quality: if screen == Screen::Muted { Quality::Fair } else { Quality::Good },
-            }
-        }
+        Screen::Connected
+        | Screen::Voice
+        | Screen::CameraOff
+        | Screen::Muted
+        | Screen::Plugged
+        | Screen::Sharing
+        | Screen::TheirScreen => CallView::Connected {
+            active,
+            since,
+            path: Path { kind: PathKind::Direct, local: "host/udp".to_owned(), remote: "host/udp".to_owned() },
+            stats: Box::new(Stats { rtt_ms: Some(3.2), ..stats() }),
+            history: Arc::new(history()),
+            quality: if screen == Screen::Muted { Quality::Fair } else { Quality::Good },
+        },
         Screen::Reconnecting => CallView::Reconnecting { active, since },
     }
 }

@@ -108,6 +108,8 @@ impl CallMachine {
             Input::HangUp => self.person_hangs_up(state),
             Input::SetCamera(on) => self.person_sets_camera(state, on),
             Input::SetMicrophone(on) => self.person_sets_microphone(state, on),
+            Input::Share(source) => self.person_shares(state, MediaCommand::Share(source)),
+            Input::StopSharing => self.person_shares(state, MediaCommand::StopSharing),
             Input::Signal { peer, call, body } => self.signal(now, state, peer, call, body),
             Input::SignalFailed { peer, call } => self.signal_failed(now, state, peer, call),
             Input::PeerOnline { peer } => self.peer_online(now, state, peer),
@@ -311,7 +313,7 @@ impl CallMachine {
             Body::Restart { offer } => self.restart_offered(state, offer),
             Body::RestartAnswer { answer } => self.restart_answered(now, state, answer),
             Body::RestartPlease => self.restart_asked(now, state),
-            Body::Media { camera, microphone } => Self::they_send(state, Sending { camera, microphone }),
+            Body::Media { camera, microphone, screen } => self.they_send(state, Sending { camera, microphone, screen }),
             Body::Bye { reason } => self.said_bye(state, reason),
         }
     }
@@ -377,7 +379,30 @@ impl CallMachine {
             MediaInput::Disconnected => self.media_disconnected(now, state),
             MediaInput::Failed(error) => self.media_failed(state, &error),
             MediaInput::Camera(camera) => self.camera_changed(state, camera),
+            MediaInput::Screen(shared) => self.screen_changed(state, shared),
         }
+    }
+
+    /// Only in a call that both agreed to, and that is described: nothing is captured before.
+    fn person_shares(&mut self, mut state: State, command: MediaCommand) -> State {
+        match state.negotiated_mut() {
+            Some(active) => self.command(active.call.id, command),
+            None => return state.ignoring("a screen to share"),
+        }
+        state
+    }
+
+    /// A capture began to give pictures, or gives no more.
+    fn screen_changed(&mut self, mut state: State, shared: bool) -> State {
+        match state.negotiated_mut() {
+            Some(active) => {
+                active.ours.screen = shared;
+                let sending = Sending { screen: shared, ..active.told };
+                self.tell_sending(active, sending);
+            }
+            None => return state.ignoring("a shared screen"),
+        }
+        state
     }
 
     fn camera_changed(&mut self, mut state: State, camera: CameraState) -> State {

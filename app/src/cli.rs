@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use parlor_media::{AudioSink, AudioSource, IcePolicy, VideoSink, VideoSource};
+use parlor_media::{AudioSink, AudioSource, IcePolicy, ScreenSource, VideoSink, VideoSource};
 use parlor_net::{Multiaddr, PeerId};
 
 use crate::{
@@ -140,6 +140,9 @@ pub struct Shared {
     /// Also record the other's picture: none | file:OUT.y4m
     #[arg(long, value_name = "SINK", default_value_t)]
     pub video_out: VideoSink,
+    /// Also record the other's screen, when it is shared: none | file:OUT.y4m
+    #[arg(long, value_name = "SINK", default_value_t)]
+    pub screen_out: VideoSink,
     /// Write when marked frames were captured and shown (`captured|shown,MARK,UNIX_US`), and each 10 ms of sound taken in
     /// and played (`said|heard,PIECE,UNIX_US`), to measure delays
     #[arg(long, value_name = "FILE.csv")]
@@ -218,6 +221,9 @@ pub struct Headless {
     /// With a picture or without, for --call
     #[arg(long, value_enum, default_value_t = Kind::Video)]
     pub kind: Kind,
+    /// Share this as soon as a call is connected: screen | screen:NAME | window:0xID | file:CLIP.y4m
+    #[arg(long, value_name = "SOURCE")]
+    pub share: Option<ScreenSource>,
     /// Hang up this many seconds after the call connected
     #[arg(long, value_name = "S", value_parser = seconds)]
     pub hangup_after: Option<std::time::Duration>,

@@ -23,6 +23,7 @@ mod people;
 mod quality;
 mod rooms;
 mod scanner;
+mod screens;
 mod snapshot;
 mod sound;
 mod trial;
@@ -35,7 +36,7 @@ use std::{
 };
 
 use parlor_media::{
-    FrameReceiver, FrameSender, TrialEvent,
+    FrameReceiver, FrameSender, ScreenInfo, ScreenProblem, TrialEvent,
     audio::{Tone, Tones},
     frame_slot,
 };
@@ -53,6 +54,7 @@ pub use history::{HISTORY_SECONDS, History, Sample};
 pub use limit::{Limit, limit};
 pub use link::EngineLink;
 pub use notice::{EndReason, Notice};
+pub use screens::Screens;
 pub use snapshot::{
     ActiveCall, CallView, Checkup, Device, Devices, Me, NodeView, PersonView, Presence, Quality, RoomView, Sending,
     Snapshot,
@@ -90,6 +92,7 @@ pub fn spawn(config: EngineConfig, wakes: Wakes) -> (EngineLink, JoinHandle<()>)
     let (notices, notices_out) = mpsc::channel(MAX_NOTICES);
     let (preview, preview_out) = slot(&wakes.preview);
     let (remote, remote_out) = slot(&wakes.remote);
+    let (screen, screen_out) = slot(&wakes.screen);
 
     let me = config.keypair.public().to_peer_id();
     let settings_writer = FileWriter::new(config.settings_file.clone(), Settings::save, Done::SettingsSaved);
@@ -111,7 +114,8 @@ pub fn spawn(config: EngineConfig, wakes: Wakes) -> (EngineLink, JoinHandle<()>)
         ice_servers: Vec::new(),
         scanner: None,
         media: ActiveMedia::none(),
-        slots: Slots { preview, remote },
+        slots: Slots { preview, remote, screen },
+        screens: Screens::default(),
         plugged: Plugged::default(),
         trial: None,
         checkup: CheckupState::default(),
@@ -134,6 +138,7 @@ pub fn spawn(config: EngineConfig, wakes: Wakes) -> (EngineLink, JoinHandle<()>)
         notices: notices_out,
         preview: preview_out,
         remote: remote_out,
+        screen: screen_out,
     };
     let task = tokio::spawn(async move { engine.run(commands, snapshot).await });
     (link, task)
@@ -168,6 +173,7 @@ struct Engine {
     media: ActiveMedia,
     slots: Slots,
     plugged: Plugged,
+    screens: Screens,
     /// Open while the person tries camera and sound.
     trial: Option<ActiveTrial>,
     checkup: CheckupState,
@@ -190,6 +196,7 @@ struct Engine {
 struct Slots {
     preview: FrameSender,
     remote: FrameSender,
+    screen: FrameSender,
 }
 
 /// Slow work that is done.
@@ -199,6 +206,7 @@ enum Done {
         asked: Instant,
     },
     DevicesListed(Devices),
+    ScreensListed(Result<Arc<[ScreenInfo]>, ScreenProblem>),
     TrialClosed {
         after_ms: u64,
     },
@@ -272,6 +280,7 @@ impl Engine {
                 self.notify(Notice::DevicesClosed { call, after_ms: millis_since(asked) });
             }
             Ok(Done::DevicesListed(devices)) => self.on_devices(devices),
+            Ok(Done::ScreensListed(found)) => self.on_screens(found),
             Ok(Done::TrialClosed { after_ms }) => debug!(after_ms, "the trial's devices are closed"),
             Ok(Done::Checked(findings)) => self.checkup = CheckupState::Done(findings.into()),
             Ok(Done::SettingsSaved(result)) => {
@@ -337,6 +346,7 @@ impl Engine {
             CallNotice::Inviting { .. }
             | CallNotice::RingingThere { .. }
             | CallNotice::Incoming { .. }
+            | CallNotice::TheirScreen { .. }
             | CallNotice::Reconnecting { .. }
             | CallNotice::Reconnected { .. }
             | CallNotice::MissedWhileBusy { .. } => {}
@@ -394,6 +404,7 @@ impl Engine {
             call: snapshot::call_view(self.machine.state(), self.connected_since, &self.media, acquaintance),
             devices: self.plugged.devices.clone(),
             new_devices: self.plugged.offered.clone(),
+            screens: self.screens.clone(),
             trial: self.trial.as_ref().map(|trial| trial.view.clone()),
             checkup: self.checkup.shown(),
             settings: self.settings.clone(),

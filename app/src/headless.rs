@@ -90,7 +90,7 @@ impl<'a> Script<'a> {
             Notice::Connected { .. } => {
                 let now = Instant::now();
                 self.hang_up_at = self.args.hangup_after.map(|after| now + after);
-                None
+                self.args.share.clone().map(Command::Share)
             }
             Notice::Ended { .. } => {
                 self.hang_up_at = None;
@@ -140,6 +140,9 @@ impl<'a> Script<'a> {
                 }
                 return Ok(());
             }
+            Ok(Line::Share { source }) => Command::Share(source),
+            Ok(Line::StopSharing) => Command::StopSharing,
+            Ok(Line::ListScreens) => Command::ListScreens,
             Ok(Line::Name { name }) => Command::SetName(name),
             Ok(Line::Quit) => Command::Quit,
             Err(message) => return print(&Event::Error { message }),

@@ -160,6 +160,7 @@ impl<'a> Prepared<'a> {
                 learn_nodes: shared.learn_nodes,
                 relay: shared.relay.map(Into::into),
                 video_out: shared.video_out.clone(),
+                screen_out: shared.screen_out.clone(),
                 frame_log: shared.frame_log.clone(),
             },
             lan: !shared.no_lan,
@@ -178,11 +179,12 @@ impl<'a> Prepared<'a> {
 }
 
 fn wakes(wake: Wake) -> Wakes {
-    let (changed, preview, remote) = (wake.clone(), wake.clone(), wake);
+    let (changed, preview, remote, screen) = (wake.clone(), wake.clone(), wake.clone(), wake);
     Wakes {
         changed: std::sync::Arc::new(move || changed.news()),
         preview: std::sync::Arc::new(move || preview.preview_frame()),
         remote: std::sync::Arc::new(move || remote.remote_frame()),
+        screen: std::sync::Arc::new(move || screen.remote_frame()),
     }
 }
 

@@ -8,7 +8,7 @@ mod sentences;
 
 use std::sync::LazyLock;
 
-use parlor_media::{DeviceKind, Problem};
+use parlor_media::{DeviceKind, Problem, ScreenProblem};
 use parlor_net::{Status, Via};
 
 use self::locale::{Entry, Source};
@@ -72,6 +72,18 @@ impl Text {
             Problem::Replaced => &sentences.replaced,
             Problem::BadFile => &sentences.bad_file,
             Problem::Failed => &sentences.failed,
+        }
+    }
+
+    /// Why no screen is shared, and what to do.
+    pub fn screen_problem(&self, problem: &ScreenProblem) -> &str {
+        match problem {
+            ScreenProblem::NoDisplay => &self.share.no_display,
+            ScreenProblem::Wayland => &self.share.wayland,
+            ScreenProblem::Unsupported => &self.share.unsupported,
+            ScreenProblem::NotTaken => &self.share.not_taken,
+            ScreenProblem::Gone => &self.share.gone,
+            ScreenProblem::Failed(_) => &self.share.failed,
         }
     }
 

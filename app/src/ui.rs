@@ -15,6 +15,7 @@ mod page;
 mod people;
 mod plugged;
 mod ringing;
+mod screen_menu;
 mod settings_screen;
 mod sparkline;
 #[cfg(test)]
@@ -122,6 +123,11 @@ impl Ui {
         }
     }
 
+    /// Takes the newest picture of the other's screen.
+    pub fn screen_frame(&mut self, frame: Frame) {
+        self.call.set_screen(frame);
+    }
+
     /// Takes our camera's newest picture, not mirrored.
     pub fn preview_frame(&mut self, frame: Frame) {
         match (self.page, self.dialogs.camera_frame(frame)) {
@@ -141,7 +147,7 @@ impl Ui {
         let asks = snapshot.call == CallView::Idle && snapshot.me.name.is_some();
         let behind_dialog = asks && self.dialogs.is_open();
         let mut scene = Scene { text, palette, snapshot, now, behind_dialog, commands: &mut commands };
-        self.call.keep_only(&snapshot.call);
+        self.call.keep_only(&mut scene);
         self.announce(ui.ctx(), &scene);
         self.screen(ui, &mut scene);
         if asks {
@@ -156,7 +162,8 @@ impl Ui {
         }
         let mut free = self.brief_lines_rect(ui, snapshot);
         if in_call(snapshot) {
-            plugged::show(ui, &mut scene, free.with_min_y(free.top() + call_screen::TOP), Edge::Top);
+            let top = free.top() + call_screen::top(&snapshot.call);
+            plugged::show(ui, &mut scene, free.with_min_y(top), Edge::Top);
         } else if asks && !behind_dialog {
             free = plugged::show(ui, &mut scene, free, Edge::Bottom);
         }

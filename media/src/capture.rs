@@ -5,7 +5,7 @@
 
 mod choice;
 mod clip;
-mod convert;
+pub(crate) mod convert;
 mod device;
 mod listing;
 #[cfg(target_os = "linux")]

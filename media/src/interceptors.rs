@@ -26,24 +26,51 @@ use rtc::{
     shared::error::Error,
 };
 
-/// Audio or video.
+/// What a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
-    /// The microphone's.
+    /// The microphone's sound.
     Audio,
-    /// The camera's.
+    /// The camera's pictures.
     Video,
+    /// A shared screen's pictures.
+    Screen,
 }
 
 impl Kind {
-    /// By the codec that was negotiated for a stream.
-    fn of(stream: &StreamInfo) -> Option<Self> {
+    /// By the codec that was negotiated for a stream, and the SSRCs of the one that carries a screen.
+    fn of(stream: &StreamInfo, screen: &ScreenSsrcs) -> Option<Self> {
         let mime_type = stream.mime_type.to_ascii_lowercase();
         match mime_type.split('/').next() {
             Some("audio") => Some(Self::Audio),
+            Some("video") if screen.has(stream.ssrc) => Some(Self::Screen),
             Some("video") => Some(Self::Video),
             _ => None,
         }
+    }
+}
+
+/// Which of the streams of pictures carries a shared screen, on one side. Descriptions tell.
+#[derive(Debug, Default)]
+pub(crate) struct ScreenSsrcs {
+    /// Of the stream, and of its retransmissions; 0 until known.
+    ssrc: AtomicU32,
+    rtx: AtomicU32,
+}
+
+impl ScreenSsrcs {
+    pub(crate) fn set(&self, ssrc: u32, rtx: Option<u32>) {
+        self.ssrc.store(ssrc, Ordering::Relaxed);
+        self.rtx.store(rtx.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Of the stream itself; 0 until known.
+    pub(crate) fn ssrc(&self) -> u32 {
+        self.ssrc.load(Ordering::Relaxed)
+    }
+
+    fn has(&self, ssrc: u32) -> bool {
+        ssrc != 0 && (ssrc == self.ssrc() || ssrc == self.rtx.load(Ordering::Relaxed))
     }
 }
 
@@ -156,12 +183,19 @@ pub(crate) struct Meter {
     pub(crate) receive_loss: AtomicU32,
     /// The remote video stream's SSRC; 0 until it is known.
     pub(crate) remote_video: AtomicU32,
-    /// What waits in the pacer takes so many microseconds.
+    /// The streams that carry screens, ours and theirs.
+    pub(crate) local_screen: ScreenSsrcs,
+    pub(crate) remote_screen: ScreenSsrcs,
+    /// What waits in the pacer, a screen's pictures apart, takes so many microseconds.
     pub(crate) pacer_us: AtomicU32,
+    /// The same with a screen's pictures, which leave last.
+    pub(crate) screen_pacer_us: AtomicU32,
     /// From a packet's departure to the far end's report on it, microseconds; 0 until there is one.
     pub(crate) loop_us: AtomicU32,
     /// More bits per second than this are of no use, as far as the pipelines know; 0 until they do.
     pub(crate) max_bps: AtomicU32,
+    /// So many more are of use while a screen is shared.
+    pub(crate) max_screen_bps: AtomicU32,
     /// Round-trip time in microseconds; 0 until it is known.
     rtt_us: AtomicU32,
 }
@@ -204,6 +238,12 @@ pub(crate) mod testing {
     pub(crate) const VIDEO: u32 = 1000;
     pub(crate) const VIDEO_RTX: u32 = 2000;
     pub(crate) const AUDIO: u32 = 3000;
+    pub(crate) const SCREEN: u32 = 4000;
+    pub(crate) const SCREEN_RTX: u32 = 5000;
+
+    pub(crate) fn screen_stream() -> StreamInfo {
+        StreamInfo { ssrc: SCREEN, ssrc_rtx: Some(SCREEN_RTX), ..video_stream() }
+    }
 
     pub(crate) fn video_stream() -> StreamInfo {
         StreamInfo {

@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod playout;
 mod rate;
 pub mod rtp;
+mod screen;
 mod session;
 mod source;
 mod stats;
@@ -34,9 +35,10 @@ pub use devices::{Device, DeviceChoice, DeviceWatch, Devices};
 pub use frame::{Frame, MediaTime};
 pub use frame_log::FrameLog;
 pub use frame_slot::{FrameReceiver, FrameSender, frame_slot};
+pub use screen::{ScreenCapture, ScreenEvent, ScreenInfo, ScreenProblem, ScreenSource, Thumbnail, screens};
 pub use session::{
     AudioRecvStats, CameraState, DeviceKind, DeviceProblem, Ice, IcePolicy, IceServer, Interfaces, Limit, Path,
-    PathKind, Problem, Session, SessionConfig, SessionEvent, SessionEvents, Stats, Trial, TrialConfig, TrialEvent,
-    TrialPhase, TrialProgress, TrialResult, VideoRecvStats, VideoSendStats,
+    PathKind, Problem, Session, SessionConfig, SessionEvent, SessionEvents, Sharing, Stats, Trial, TrialConfig,
+    TrialEvent, TrialPhase, TrialProgress, TrialResult, VideoRecvStats, VideoSendStats,
 };
 pub use source::{AudioSink, AudioSource, ParseSourceError, VideoSink, VideoSource};

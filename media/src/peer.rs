@@ -11,6 +11,7 @@ mod engine;
 mod guard;
 mod handler;
 mod handshake;
+mod sections;
 mod servers;
 mod socket;
 mod track;
@@ -18,7 +19,11 @@ mod track;
 use std::{
     collections::HashSet,
     net::SocketAddr,
-    sync::{Arc, atomic::Ordering, mpsc as std_mpsc},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc as std_mpsc,
+    },
 };
 
 use rtc::{
@@ -46,6 +51,8 @@ use crate::{
 };
 use candidate::Candidate;
 use handler::Handler;
+use sections::Section;
+pub(crate) use sections::offers_camera;
 use servers::Servers;
 use socket::Sockets;
 use track::{Negotiated, Track};
@@ -99,6 +106,10 @@ pub(crate) struct Peer {
     connection: Arc<dyn PeerConnection>,
     audio: Sending,
     video: Option<Sending>,
+    /// Negotiated from the start, so that nothing has to be when somebody shares a screen: it carries nothing until then.
+    screen: Sending,
+    /// The far end's description has a section for screens.
+    screen_taken: AtomicBool,
     connected: watch::Sender<bool>,
     feedback: mpsc::Sender<Feedback>,
     /// Makes the connection's task look at what it has to send.
@@ -124,8 +135,15 @@ struct Sending {
 pub(crate) struct PeerOutput {
     pub(crate) events: mpsc::Receiver<PeerEvent>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
-    /// Audio and video, until a pipeline takes them.
-    pub(crate) incoming: Option<(std_mpsc::Receiver<IncomingPacket>, std_mpsc::Receiver<IncomingPacket>)>,
+    /// Until the pipelines take it.
+    pub(crate) incoming: Option<Incoming>,
+}
+
+/// What comes from the far end.
+pub(crate) struct Incoming {
+    pub(crate) audio: std_mpsc::Receiver<IncomingPacket>,
+    pub(crate) video: std_mpsc::Receiver<IncomingPacket>,
+    pub(crate) screen: std_mpsc::Receiver<IncomingPacket>,
 }
 
 impl Peer {
@@ -145,11 +163,12 @@ impl Peer {
         let (feedback, feedback_output) = mpsc::channel(MAX_FEEDBACK);
         let (audio_in, audio_output) = std_mpsc::sync_channel(MAX_INCOMING);
         let (video_in, video_output) = std_mpsc::sync_channel(MAX_INCOMING);
+        let (screen_in, screen_output) = std_mpsc::sync_channel(MAX_INCOMING);
         let interceptors = engine::interceptors(
             Congestion::new(rand::random(), feedback.clone(), Arc::clone(&meter)),
             TapRtcp::new(feedback.clone(), Arc::clone(&meter)),
             RequestLost::new(rand::random(), Arc::clone(&meter)),
-            Deliver::new(audio_in, video_in, Arc::clone(&meter)),
+            Deliver::new(audio_in, video_in, screen_in, Arc::clone(&meter)),
         );
         let connection = PeerConnectionBuilder::new()
             .with_media_engine(engine::media()?)
@@ -164,12 +183,17 @@ impl Peer {
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
         let audio = Sending::new(&connection, Kind::Audio).await?;
         let video = if with_video { Some(Sending::new(&connection, Kind::Video).await?) } else { None };
+        // The last: sections of one kind are matched in their order.
+        let screen = Sending::new(&connection, Kind::Screen).await?;
+        meter.local_screen.set(screen.track.ssrc, None);
         let mut tasks = JoinSet::new();
         tasks.spawn(attend(audio.track.clone(), events, Arc::clone(&nudge)));
         let peer = Self {
             connection,
             audio,
             video,
+            screen,
+            screen_taken: AtomicBool::new(false),
             connected: watch::Sender::new(false),
             feedback,
             nudge,
@@ -183,7 +207,7 @@ impl Peer {
         let output = PeerOutput {
             events: event_output,
             feedback: feedback_output,
-            incoming: Some((audio_output, video_output)),
+            incoming: Some(Incoming { audio: audio_output, video: video_output, screen: screen_output }),
         };
         Ok((peer, output))
     }
@@ -200,6 +224,7 @@ impl Peer {
     /// Takes an offer and answers it.
     pub(crate) async fn accept_offer(&self, sdp: String) -> Result<String, Error> {
         self.sockets.set_relaying(self.has_relays);
+        self.note_screen(&sdp);
         let connection = Arc::clone(&self.connection);
         guarded(sdp, |sdp| async move {
             connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
@@ -213,12 +238,27 @@ impl Peer {
 
     /// Takes the answer to the latest offer.
     pub(crate) async fn accept_answer(&self, sdp: String) -> Result<(), Error> {
+        self.note_screen(&sdp);
         let connection = Arc::clone(&self.connection);
         guarded(
             sdp,
             |sdp| async move { Ok(connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await?) },
         )
         .await
+    }
+
+    /// Which of the far end's streams carries a screen. Before the stack reads the description: the streams are bound then.
+    fn note_screen(&self, sdp: &str) {
+        let section = sections::screen(sdp);
+        self.screen_taken.store(section.is_some(), Ordering::Relaxed);
+        if let Some(Section { ssrc: Some(ssrc), rtx }) = section {
+            self.meter.remote_screen.set(ssrc, rtx);
+        }
+    }
+
+    /// The far end takes the pictures of a screen.
+    pub(crate) fn takes_screen(&self) -> bool {
+        self.screen_taken.load(Ordering::Relaxed)
     }
 
     /// Servers from the next restart on.
@@ -254,6 +294,7 @@ impl Peer {
         let sending = match kind {
             Kind::Audio => Some(&self.audio),
             Kind::Video => self.video.as_ref(),
+            Kind::Screen => Some(&self.screen).filter(|_| self.takes_screen()),
         };
         let Some(Sending { track, sender }) = sending else { return };
         let parameters = sender.get_parameters().await.ok();
@@ -270,12 +311,16 @@ impl Peer {
         self.connected.send_replace(true);
     }
 
-    /// Asks the far end for a key frame.
-    pub(crate) async fn request_key_frame(&self) {
-        let media_ssrc = self.meter.remote_video.load(Ordering::Relaxed);
-        if let Some(video) = self.video.as_ref().filter(|_| media_ssrc != 0) {
+    /// Asks the far end for a key frame of one of its streams.
+    pub(crate) async fn request_key_frame(&self, kind: Kind) {
+        let (sending, media_ssrc) = match kind {
+            Kind::Audio => return,
+            Kind::Video => (self.video.as_ref(), self.meter.remote_video.load(Ordering::Relaxed)),
+            Kind::Screen => (Some(&self.screen), self.meter.remote_screen.ssrc()),
+        };
+        if let Some(Sending { track, .. }) = sending.filter(|_| media_ssrc != 0) {
             // Fails when the connection ended, which is told by an event.
-            let _ = video.track.send_rtcp(PictureLossIndication { sender_ssrc: video.track.ssrc, media_ssrc }).await;
+            let _ = track.send_rtcp(PictureLossIndication { sender_ssrc: track.ssrc, media_ssrc }).await;
         }
     }
 

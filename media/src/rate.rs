@@ -21,7 +21,7 @@ pub(crate) use allocation::{Allocation, Demand, HEADERS, packet_size};
 pub(crate) use controller::{Controller, Outcome};
 pub(crate) use history::{Arrival, History};
 pub use ladder::Limit;
-pub(crate) use ladder::{Ladder, Step};
+pub(crate) use ladder::{Ladder, SCREEN_FPS, Step};
 pub(crate) use pacer::{Class, Pacer};
 pub(crate) use repairs::Repairs;
 

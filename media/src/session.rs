@@ -11,6 +11,7 @@ mod driver;
 mod event;
 mod link;
 mod media;
+mod sharing;
 mod stats;
 mod trial;
 
@@ -19,11 +20,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, task::JoinHandle};
 
-pub use event::{CameraState, DeviceKind, DeviceProblem, Path, PathKind, Problem, SessionEvent};
+pub use event::{CameraState, DeviceKind, DeviceProblem, Path, PathKind, Problem, SessionEvent, Sharing};
 pub use stats::{AudioRecvStats, Limit, Stats, VideoRecvStats, VideoSendStats};
 pub use trial::{Trial, TrialConfig, TrialEvent, TrialPhase, TrialProgress, TrialResult};
 
-use crate::{AudioSink, AudioSource, DeviceChoice, FrameSender, VideoSink, VideoSource};
+use crate::{AudioSink, AudioSource, DeviceChoice, FrameSender, ScreenSource, VideoSink, VideoSource};
 use driver::{Command, Driver};
 
 /// Commands that wait for the session.
@@ -48,6 +49,8 @@ pub struct SessionConfig {
     pub voice_processing: bool,
     /// Where the remote picture is recorded, if anywhere.
     pub video_out: VideoSink,
+    /// Where the other's screen is recorded, if anywhere.
+    pub screen_out: VideoSink,
     /// A call with pictures, or voice alone. An answerer follows the offer.
     pub with_video: bool,
     /// Which interfaces candidates are gathered on.
@@ -58,6 +61,8 @@ pub struct SessionConfig {
     pub preview: FrameSender,
     /// The other's pictures.
     pub remote: FrameSender,
+    /// The other's screen.
+    pub remote_screen: FrameSender,
     /// A CSV file that gets `captured|shown,MARK,UNIX_US` lines for frames that carry a bar code (see
     /// [`crate::frame_mark`]): how delays are measured.
     pub frame_log: Option<std::path::PathBuf>,
@@ -184,6 +189,17 @@ impl Session {
     /// the new one works. Answers with [`SessionEvent::DeviceInUse`] or [`SessionEvent::DeviceRefused`].
     pub fn use_device(&self, choice: DeviceChoice) {
         self.command(Command::UseDevice(choice));
+    }
+
+    /// Captures this screen or window from now on and sends it next to the camera's pictures; in the place of what was shared
+    /// before. Only in a call that both people agreed to. Answers with [`SessionEvent::Sharing`].
+    pub fn share(&self, source: ScreenSource) {
+        self.command(Command::Share(source));
+    }
+
+    /// Shares nothing any more: the capture ends. Answers with [`SessionEvent::Sharing`].
+    pub fn stop_sharing(&self) {
+        self.command(Command::StopSharing);
     }
 
     /// Stops, releases every device, closes the connection, and waits for all of it (at most a second).

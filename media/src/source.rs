@@ -66,6 +66,12 @@ pub struct ParseSourceError {
     expected: &'static str,
 }
 
+impl ParseSourceError {
+    pub(crate) fn new(text: &str, expected: &'static str) -> Self {
+        Self { text: text.to_owned(), expected }
+    }
+}
+
 macro_rules! as_text {
     ($type:ident, $expected:literal, [$($word:literal => $variant:ident),+], $($device:ident)?) => {
         impl FromStr for $type {

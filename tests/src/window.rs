@@ -47,6 +47,12 @@ impl Screen {
         Self { process, display: format!(":{}", number.trim()) }
     }
 
+    /// Its name, for what uses it.
+    #[must_use]
+    pub fn display(&self) -> &str {
+        &self.display
+    }
+
     /// Makes a command use the screen, with software rendering.
     pub fn show(&self, command: &mut Command) {
         command.env("DISPLAY", &self.display).env_remove("WAYLAND_DISPLAY").env("LIBGL_ALWAYS_SOFTWARE", "1");

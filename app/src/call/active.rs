@@ -25,8 +25,7 @@ impl CallMachine {
         for candidate in remote {
             self.command(active.call.id, MediaCommand::AddCandidate(candidate));
         }
-        let Sending { camera, microphone } = active.told;
-        self.send(&active.call, Body::Media { camera, microphone });
+        self.send(&active.call, active.told.into());
     }
 
     fn send_candidates(&mut self, call: &Call, candidates: Held) {
@@ -38,16 +37,21 @@ impl CallMachine {
     pub(super) fn tell_sending(&mut self, active: &mut Active, sending: Sending) {
         if active.told != sending {
             active.told = sending;
-            let Sending { camera, microphone } = sending;
-            self.send(&active.call, Body::Media { camera, microphone });
+            self.send(&active.call, sending.into());
         }
     }
 
-    pub(super) fn they_send(mut state: State, sending: Sending) -> State {
+    pub(super) fn they_send(&mut self, mut state: State, sending: Sending) -> State {
         match state.active_mut() {
             Some(active) => {
                 let camera = sending.camera && active.call.kind == CallKind::Video;
+                let screen_before = active.theirs.screen;
                 active.theirs = Sending { camera, ..sending };
+                if screen_before != sending.screen {
+                    let (call, on) = (active.call.id, sending.screen);
+                    info!(%call, peer = %active.call.peer, on, "their screen");
+                    self.notice(CallNotice::TheirScreen { call, on });
+                }
                 state
             }
             None => state.ignoring("what they send"),

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use parlor_media::Path;
+use parlor_media::{Path, ScreenSource};
 use parlor_net::{
     CallId, PeerId, Status,
     signalling::{Body, CallKind},
@@ -67,6 +67,10 @@ pub enum MediaCommand {
     SetCamera(bool),
     /// Voice on or off.
     SetMicrophone(bool),
+    /// Share this screen or window.
+    Share(ScreenSource),
+    /// Share nothing any more.
+    StopSharing,
     /// Release the devices and end the session.
     Close,
 }
@@ -114,6 +118,13 @@ pub enum CallNotice {
         path: Path,
         /// From acceptance to now.
         setup: Duration,
+    },
+    /// They share a screen now, or no longer.
+    TheirScreen {
+        /// The call.
+        call: CallId,
+        /// They do.
+        on: bool,
     },
     /// The path broke.
     Reconnecting {

@@ -1,4 +1,4 @@
-use parlor_media::{CameraState, Path};
+use parlor_media::{CameraState, Path, ScreenSource};
 use parlor_net::{
     CallId, OfflineReason, PeerId,
     signalling::{Body, CallKind},
@@ -30,6 +30,10 @@ pub enum Input {
     SetCamera(bool),
     /// The person turns their voice on or off.
     SetMicrophone(bool),
+    /// The person shares a screen or window.
+    Share(ScreenSource),
+    /// The person shares nothing any more.
+    StopSharing,
     /// A signalling message came in.
     Signal {
         /// The sender, as authenticated.
@@ -91,4 +95,6 @@ pub enum MediaInput {
     Failed(String),
     /// What our camera does.
     Camera(CameraState),
+    /// Our screen or window is captured now, or no longer.
+    Screen(bool),
 }

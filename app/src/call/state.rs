@@ -1,7 +1,10 @@
 use std::time::Instant;
 
 use parlor_media::{CameraState, Path};
-use parlor_net::{CallId, PeerId, signalling::CallKind};
+use parlor_net::{
+    CallId, PeerId,
+    signalling::{Body, CallKind},
+};
 use tracing::debug;
 
 use super::{
@@ -49,16 +52,24 @@ pub struct Sending {
     pub camera: bool,
     /// A voice.
     pub microphone: bool,
+    /// A screen or window.
+    pub screen: bool,
 }
 
 impl Sending {
-    /// All that a call of this kind carries.
+    /// All that a call of this kind carries from its beginning: a screen is only shared when somebody chooses one.
     pub const fn all_of(kind: CallKind) -> Self {
         let camera = match kind {
             CallKind::Video => true,
             CallKind::Audio => false,
         };
-        Self { camera, microphone: true }
+        Self { camera, microphone: true, screen: false }
+    }
+}
+
+impl From<Sending> for Body {
+    fn from(Sending { camera, microphone, screen }: Sending) -> Self {
+        Self::Media { camera, microphone, screen }
     }
 }
 

@@ -1,4 +1,4 @@
-use parlor_media::DeviceChoice;
+use parlor_media::{DeviceChoice, ScreenSource};
 use parlor_net::{PeerId, signalling::CallKind};
 
 use crate::{contacts::ContactChange, link::Link, settings::Settings};
@@ -28,6 +28,14 @@ pub enum Command {
     SetMicrophone(bool),
     /// Use this camera, microphone or loudspeaker from now on, in this call and in later ones.
     UseDevice(DeviceChoice),
+    /// Look for screens and windows that can be shared; [`super::Snapshot::screens`] tells.
+    ListScreens,
+    /// Forget those: nobody chooses any more.
+    ForgetScreens,
+    /// Show this screen or window to the other, in this call.
+    Share(ScreenSource),
+    /// Show the other none any more.
+    StopSharing,
     /// Use what was plugged in, or don't.
     AnswerNewDevices(bool),
     /// Try camera and sound before a call, or stop that.

@@ -22,6 +22,8 @@ impl Engine {
             Command::AcceptLink(link) => return self.accept_link(&link),
             Command::Scan(true) => return self.start_scanning(),
             Command::Scan(false) => return self.stop_scanning(),
+            Command::ListScreens => return self.list_screens(),
+            Command::ForgetScreens => return self.forget_screens(),
             Command::UseDevice(choice) => return self.use_device(choice),
             Command::AnswerNewDevices(take) => return self.answer_new_devices(take),
             Command::Try(true) => return self.start_trial(),
@@ -45,6 +47,8 @@ impl Engine {
             Command::HangUp => Input::HangUp,
             Command::SetCamera(on) => Input::SetCamera(on),
             Command::SetMicrophone(on) => Input::SetMicrophone(on),
+            Command::Share(source) => Input::Share(source),
+            Command::StopSharing => Input::StopSharing,
         };
         self.machine.handle(now(), input);
     }

@@ -66,6 +66,8 @@ pub struct Overrides {
     pub relay: Option<IcePolicy>,
     /// Where the other's picture is recorded.
     pub video_out: VideoSink,
+    /// Where the other's screen is recorded.
+    pub screen_out: VideoSink,
     /// Where frame marks are logged.
     pub frame_log: Option<PathBuf>,
 }
@@ -80,12 +82,15 @@ pub struct Wakes {
     pub preview: Arc<dyn Fn() + Send + Sync>,
     /// A new frame of the other's camera.
     pub remote: Arc<dyn Fn() + Send + Sync>,
+    /// A new frame of the other's screen.
+    pub screen: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Wakes {
     /// For an engine without a window.
     pub fn none() -> Self {
-        Self { changed: Arc::new(|| {}), preview: Arc::new(|| {}), remote: Arc::new(|| {}) }
+        let nobody = || -> Arc<dyn Fn() + Send + Sync> { Arc::new(|| {}) };
+        Self { changed: nobody(), preview: nobody(), remote: nobody(), screen: nobody() }
     }
 }
 

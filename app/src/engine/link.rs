@@ -18,4 +18,6 @@ pub struct EngineLink {
     pub preview: FrameReceiver,
     /// The other's newest frame.
     pub remote: FrameReceiver,
+    /// The newest frame of the other's screen.
+    pub screen: FrameReceiver,
 }

@@ -1,6 +1,8 @@
 use std::{future::pending, sync::Arc};
 
-use parlor_media::{DeviceChoice, Ice, Session, SessionConfig, SessionEvent, SessionEvents, Stats, VideoSource};
+use parlor_media::{
+    DeviceChoice, FrameSender, Ice, Session, SessionConfig, SessionEvent, SessionEvents, Stats, VideoSource,
+};
 use parlor_net::{
     CallId, Via,
     signalling::{Body, CallKind},
@@ -22,6 +24,8 @@ use crate::{
 pub(super) struct ActiveMedia {
     session: Option<(CallId, Session, SessionEvents)>,
     privacy: CandidatePrivacy,
+    /// What is called the screen or window that is shared.
+    pub(super) sharing: Option<String>,
     /// The newest figures.
     pub(super) stats: Box<Stats>,
     /// Those of the last minute.
@@ -31,7 +35,7 @@ pub(super) struct ActiveMedia {
 impl ActiveMedia {
     pub(super) fn none() -> Self {
         let (stats, history) = (Box::default(), Arc::default());
-        Self { session: None, privacy: CandidatePrivacy::new(false), stats, history }
+        Self { session: None, privacy: CandidatePrivacy::new(false), sharing: None, stats, history }
     }
 
     fn take_stats(&mut self, stats: Box<Stats>) {
@@ -88,6 +92,8 @@ pub(super) fn to_machine(event: SessionEvent) -> Option<MediaInput> {
         SessionEvent::Camera(state) => Some(MediaInput::Camera(state)),
         SessionEvent::FirstVideoFrame
         | SessionEvent::FirstAudio
+        | SessionEvent::FirstScreenFrame
+        | SessionEvent::Sharing(_)
         | SessionEvent::Device(_)
         | SessionEvent::DeviceInUse(_)
         | SessionEvent::DeviceRefused(..)
@@ -111,6 +117,8 @@ impl Engine {
                 self.notify(Notice::Device(problem));
             }
             SessionEvent::Stats(stats) => self.media.take_stats(stats),
+            SessionEvent::Sharing(sharing) => self.on_sharing(call, sharing),
+            SessionEvent::FirstScreenFrame => self.notify(Notice::FirstScreenFrame { call }),
             SessionEvent::DeviceInUse(choice) => self.keep_choice(choice),
             SessionEvent::DeviceRefused(choice, problem) => self.on_device_refused(choice, problem),
             event => {
@@ -148,6 +156,8 @@ impl Engine {
             MediaCommand::Start => session.start(),
             MediaCommand::SetCamera(on) => session.set_camera(on),
             MediaCommand::SetMicrophone(on) => session.set_microphone(on),
+            MediaCommand::Share(source) => session.share(source),
+            MediaCommand::StopSharing => session.stop_sharing(),
             MediaCommand::Open { .. } | MediaCommand::AddCandidate(_) | MediaCommand::Close => {}
         }
     }
@@ -200,11 +210,13 @@ impl Engine {
             speaker: overrides.speaker.as_ref().unwrap_or(&self.settings.speaker).clone(),
             voice_processing: self.settings.voice_processing && !overrides.no_voice_processing,
             video_out: overrides.video_out.clone(),
+            screen_out: overrides.screen_out.clone(),
             with_video,
             interfaces: self.config.interfaces,
             ice,
             preview: self.slots.preview.clone(),
             remote: self.slots.remote.clone(),
+            remote_screen: self.slots.screen.clone(),
             frame_log: overrides.frame_log.clone(),
         });
         let privacy = CandidatePrivacy::new(on_lan);
@@ -215,13 +227,14 @@ impl Engine {
     fn close_session(&mut self, call: CallId) {
         let Some((_, session, _events)) = self.media.session.take_if(|(id, ..)| *id == call) else { return };
         (*self.media.stats, self.media.history) = (Stats::default(), Arc::default());
+        self.media.sharing = None;
+        self.forget_screens();
         let asked = now();
-        let (preview, remote) = (self.slots.preview.clone(), self.slots.remote.clone());
+        let slots = [&self.slots.preview, &self.slots.remote, &self.slots.screen].map(Clone::clone);
         self.work.spawn(async move {
             session.close().await;
             // No old picture may greet the next call.
-            preview.clear();
-            remote.clear();
+            slots.iter().for_each(FrameSender::clear);
             memory::give_back();
             Done::SessionClosed { call, asked }
         });

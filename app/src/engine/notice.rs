@@ -1,6 +1,6 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
-use parlor_media::{DeviceProblem, Path};
+use parlor_media::{DeviceProblem, Path, ScreenInfo, ScreenProblem};
 use parlor_net::{CallId, Multiaddr, NodeLink, OfflineReason, PeerId, Via, signalling::CallKind};
 
 use crate::call::CallNotice;
@@ -86,6 +86,34 @@ pub enum Notice {
         /// From acceptance to now, milliseconds.
         since_accept_ms: u64,
     },
+    /// This screen or window of ours is shared.
+    Sharing {
+        /// The call.
+        call: CallId,
+        /// What it is called.
+        name: String,
+    },
+    /// Nothing of ours is shared any more, or could be.
+    SharingOver {
+        /// The call.
+        call: CallId,
+        /// Why, unless the person wanted it.
+        problem: Option<ScreenProblem>,
+    },
+    /// They share a screen now, or no longer.
+    TheirScreen {
+        /// The call.
+        call: CallId,
+        /// They do.
+        on: bool,
+    },
+    /// The first picture of their screen is there.
+    FirstScreenFrame {
+        /// The call.
+        call: CallId,
+    },
+    /// What can be shared was looked for.
+    ScreensListed(Result<Arc<[ScreenInfo]>, ScreenProblem>),
     /// The path broke.
     Reconnecting {
         /// The call.
@@ -166,6 +194,7 @@ impl From<CallNotice> for Notice {
                 let setup_ms = setup.as_millis().try_into().unwrap_or(u64::MAX);
                 Self::Connected { call, path, setup_ms }
             }
+            CallNotice::TheirScreen { call, on } => Self::TheirScreen { call, on },
             CallNotice::Reconnecting { call } => Self::Reconnecting { call },
             CallNotice::Reconnected { call } => Self::Reconnected { call },
             CallNotice::Ended { call, peer, name, reason } => Self::Ended { call, peer, name, reason },

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::SystemTime};
 use parlor_media::{CameraState, Path, Stats};
 use parlor_net::{CallId, Multiaddr, NodeLink, PeerId, RoomId, Status, Via, signalling::CallKind};
 
-use super::{History, NewDevice, TrialView, media::ActiveMedia, quality::quality};
+use super::{History, NewDevice, Screens, TrialView, media::ActiveMedia, quality::quality};
 use crate::{
     call::{self, Active, Progress, State},
     contacts::Standing,
@@ -34,6 +34,8 @@ pub struct Snapshot {
     pub devices: Devices,
     /// What was plugged in, and is to be used or not.
     pub new_devices: Vec<NewDevice>,
+    /// What can be shared, since the person asked.
+    pub screens: Screens,
     /// Camera and sound are being tried.
     pub trial: Option<TrialView>,
     /// What works and what does not, since the person asked.
@@ -199,6 +201,8 @@ pub struct ActiveCall {
     pub theirs: Sending,
     /// What our camera does.
     pub camera: CameraState,
+    /// What is called the screen or window that we share.
+    pub sharing: Option<String>,
 }
 
 /// How a call feels, judged from loss, delay and frame rate.
@@ -232,7 +236,11 @@ pub(super) fn call_view(
     media: &ActiveMedia,
     acquaintance: impl Fn(&call::Call) -> Acquaintance,
 ) -> CallView {
-    let active_view = |active: &Active| ActiveCall { name: acquaintance(&active.call).name, ..active.into() };
+    let active_view = |active: &Active| ActiveCall {
+        name: acquaintance(&active.call).name,
+        sharing: media.sharing.clone(),
+        ..active.into()
+    };
     match state {
         State::Idle => CallView::Idle,
         State::Inviting(call::Inviting { call, progress, .. }) => CallView::Outgoing {
@@ -273,6 +281,7 @@ impl From<&Active> for ActiveCall {
             ours: active.ours,
             theirs: active.theirs,
             camera: active.camera,
+            sharing: None,
         }
     }
 }

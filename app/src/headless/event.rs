@@ -1,6 +1,6 @@
 //! What the headless app prints: one JSON object a line. A public interface, described in the README.
 
-use parlor_media::{DeviceKind, PathKind, Problem, Stats};
+use parlor_media::{DeviceKind, PathKind, Problem, ScreenInfo, ScreenProblem, ScreenSource, Stats};
 use parlor_net::{CallId, Multiaddr, NodeLink, OfflineReason, PeerId, Via, signalling::CallKind};
 use serde::Serialize;
 
@@ -48,6 +48,24 @@ pub(super) enum Event {
     FirstVideoFrame { call: CallId, since_accept_ms: u64 },
     /// The first remote sound.
     FirstAudio { call: CallId, since_accept_ms: u64 },
+    /// This screen or window is shared from now on.
+    Sharing { call: CallId, name: String },
+    /// Nothing is shared any more, or could be.
+    SharingOver {
+        call: CallId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        problem: Option<ScreenProblem>,
+    },
+    /// They share a screen now, or no longer.
+    TheirScreen { call: CallId, on: bool },
+    /// The first picture of their screen.
+    FirstScreenFrame { call: CallId },
+    /// What can be shared.
+    Screens {
+        screens: Vec<Screen>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        problem: Option<ScreenProblem>,
+    },
     /// How the call does.
     Stats {
         call: CallId,
@@ -83,6 +101,21 @@ pub(super) enum Event {
     Device { device: DeviceKind, problem: Problem, detail: String },
     /// Something else went wrong, or a line of input was not understood.
     Error { message: String },
+}
+
+/// A screen or window.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Screen {
+    source: ScreenSource,
+    name: String,
+    width: u32,
+    height: u32,
+}
+
+impl From<&ScreenInfo> for Screen {
+    fn from(info: &ScreenInfo) -> Self {
+        Self { source: info.source.clone(), name: info.name.clone(), width: info.width, height: info.height }
+    }
 }
 
 /// How a rendezvous node is doing, in a word.
@@ -130,6 +163,17 @@ impl Event {
             }],
             Notice::FirstVideoFrame { call, since_accept_ms } => vec![Self::FirstVideoFrame { call, since_accept_ms }],
             Notice::FirstAudio { call, since_accept_ms } => vec![Self::FirstAudio { call, since_accept_ms }],
+            Notice::Sharing { call, name } => vec![Self::Sharing { call, name }],
+            Notice::SharingOver { call, problem } => vec![Self::SharingOver { call, problem }],
+            Notice::TheirScreen { call, on } => vec![Self::TheirScreen { call, on }],
+            Notice::FirstScreenFrame { call } => vec![Self::FirstScreenFrame { call }],
+            Notice::ScreensListed(found) => {
+                let (screens, problem) = match found {
+                    Ok(found) => (found.iter().map(Screen::from).collect(), None),
+                    Err(problem) => (Vec::new(), Some(problem)),
+                };
+                vec![Self::Screens { screens, problem }]
+            }
             Notice::Reconnecting { call } => vec![Self::Reconnecting { call }],
             Notice::Reconnected { call } => vec![Self::Reconnected { call }],
             Notice::Ended { call, peer, name: _, reason } => {

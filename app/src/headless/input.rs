@@ -2,7 +2,7 @@
 
 use std::io::BufRead as _;
 
-use parlor_media::{AudioSink, AudioSource, VideoSource};
+use parlor_media::{AudioSink, AudioSource, ScreenSource, VideoSource};
 use parlor_net::signalling::CallKind;
 use serde::Deserialize;
 use tokio::sync::mpsc;
@@ -34,6 +34,15 @@ pub(super) enum Line {
         /// On.
         on: bool,
     },
+    /// Share a screen or window.
+    Share {
+        /// `screen`, `screen:NAME`, `window:0xID` or `file:CLIP.y4m`.
+        source: ScreenSource,
+    },
+    /// Share nothing any more.
+    StopSharing,
+    /// Tell which screens and windows can be shared.
+    ListScreens,
     /// Use other devices from now on, in this call too; those that are named.
     Use {
         /// As `--camera`.
@@ -84,6 +93,9 @@ mod tests {
         assert_eq!(parse(r#"{"do":"call","peer":"Ada"}"#), Ok(Line::Call { peer: "Ada".to_owned(), kind: None }));
         assert_eq!(parse(r#"{"do":"camera","on":false}"#), Ok(Line::Camera { on: false }));
         assert_eq!(parse(r#"{"do":"quit"}"#), Ok(Line::Quit));
+        let window = Line::Share { source: ScreenSource::Window(0x1c) };
+        assert_eq!(parse(r#"{"do":"share","source":"window:0x1c"}"#), Ok(window));
+        assert_eq!(parse(r#"{"do":"stop_sharing"}"#), Ok(Line::StopSharing));
     }
 
     #[test]

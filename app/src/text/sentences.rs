@@ -59,6 +59,7 @@ sentences! {
         people: People,
         ringing: Ringing,
         call: Call,
+        share: Share,
         quality: Qualities,
         ended: Ended,
         notice: Notices,
@@ -164,6 +165,31 @@ sentences! {
         own_picture: String,
         test_card: String,
         duration: Template,
+    }
+    /// Sharing a screen.
+    Share {
+        start: String,
+        stop: String,
+        start_tooltip: String,
+        stop_tooltip: String,
+        choose: String,
+        explain: String,
+        close: String,
+        look_again: String,
+        looking: String,
+        screens: String,
+        windows: String,
+        nothing: String,
+        size: Template,
+        sharing: Template,
+        theirs: Template,
+        picture: Template,
+        no_display: String,
+        wayland: String,
+        unsupported: String,
+        not_taken: String,
+        gone: String,
+        failed: String,
     }
     /// How a call feels, and the path that it takes.
     Qualities {
@@ -282,6 +308,8 @@ sentences! {
         voice_delay: Template,
         sent: String,
         received: String,
+        screen_sent: String,
+        screen_received: String,
         format: Template,
         no_picture: String,
         unknown: String,

@@ -11,9 +11,10 @@ use super::{
     Scene,
     device_menu::{self, Outcome},
     numbers, pressed,
+    screen_menu::ScreenMenu,
     theme::{self, GAP, Palette},
     video_view::{Placement, VideoView, fitted},
-    widgets::{RoundButton, avatar, centred_label, one_line},
+    widgets::{RoundButton, avatar, centred_label, focus_ring, interact, one_line},
 };
 use crate::{
     engine::{ActiveCall, CallView, Command, Quality},
@@ -25,7 +26,9 @@ const PILL: f32 = 32.0;
 /// The height of the controls at the bottom.
 pub(super) const CONTROLS: f32 = RoundButton::height(BUTTON) + 2.0 * GAP;
 /// The height of what is said at the top.
-pub(super) const TOP: f32 = 2.0 * PILL + 3.0 * GAP;
+const TOP: f32 = 2.0 * PILL + 3.0 * GAP;
+/// The height of what says that the own screen is seen.
+const BANNER: f32 = 36.0;
 const DOT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The two pictures of the call, and what lies over them.
@@ -34,6 +37,8 @@ pub(super) struct CallScreen {
     call: Option<CallId>,
     remote: VideoView,
     preview: VideoView,
+    screen: VideoView,
+    screens: ScreenMenu,
     menu: bool,
     numbers: bool,
 }
@@ -46,10 +51,32 @@ enum Phase<'a> {
     Reconnecting { since: SystemTime },
 }
 
+/// The height of what is said at the top of this call.
+pub(super) fn top(call: &CallView) -> f32 {
+    match call {
+        CallView::Connecting(active) | CallView::Connected { active, .. } | CallView::Reconnecting { active, .. }
+            if active.sharing.is_some() =>
+        {
+            TOP + BANNER + GAP
+        }
+        CallView::Idle
+        | CallView::Outgoing { .. }
+        | CallView::Incoming { .. }
+        | CallView::Connecting(_)
+        | CallView::Connected { .. }
+        | CallView::Reconnecting { .. } => TOP,
+    }
+}
+
 impl CallScreen {
     /// The other's newest picture.
     pub(super) fn set_remote(&mut self, frame: Frame) {
         self.remote.set(frame);
+    }
+
+    /// The newest picture of the other's screen.
+    pub(super) fn set_screen(&mut self, frame: Frame) {
+        self.screen.set(frame);
     }
 
     /// Our newest picture.
@@ -58,24 +85,29 @@ impl CallScreen {
     }
 
     /// The pictures, for whoever frees the GPU.
-    pub(super) const fn views(&self) -> [&VideoView; 2] {
-        [&self.remote, &self.preview]
+    pub(super) const fn views(&self) -> [&VideoView; 3] {
+        [&self.remote, &self.preview, &self.screen]
     }
 
     /// Pictures of another call, or of none, are forgotten.
-    pub(super) fn keep_only(&mut self, call: &CallView) {
-        let current = match call {
-            CallView::Idle => None,
-            CallView::Outgoing { call, .. } | CallView::Incoming { call, .. } => Some(*call),
+    pub(super) fn keep_only(&mut self, scene: &mut Scene<'_>) {
+        let (current, shows_screen) = match &scene.snapshot.call {
+            CallView::Idle => (None, false),
+            CallView::Outgoing { call, .. } | CallView::Incoming { call, .. } => (Some(*call), false),
             CallView::Connecting(active)
             | CallView::Connected { active, .. }
-            | CallView::Reconnecting { active, .. } => Some(active.call),
+            | CallView::Reconnecting { active, .. } => (Some(active.call), active.theirs.screen),
         };
+        if !shows_screen {
+            // What comes late of a screen that is shared no more is not the beginning of the next.
+            self.screen.clear();
+        }
         if self.call != current {
             self.call = current;
             self.remote.clear();
             self.preview.clear();
             self.menu = false;
+            self.screens.close(scene);
         }
     }
 
@@ -124,7 +156,20 @@ impl CallScreen {
     fn show(&mut self, ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, phase: Phase<'_>) {
         let (stage, controls) = ui.max_rect().split_top_bottom_at_y(ui.max_rect().bottom() - CONTROLS);
         self.stage(ui, scene, active, phase, stage);
-        let wants_menu = show_controls(ui, scene, active, controls);
+        let Wants { menu: wants_menu, screens: wants_screens } =
+            show_controls(ui, scene, active, phase, self.screens.is_open(), controls);
+        if wants_screens && self.screens.is_open() {
+            self.screens.close(scene);
+        } else if wants_screens {
+            self.menu = false;
+            self.screens.open(scene);
+            self.screens.show(ui, scene, stage, true);
+        } else {
+            if wants_menu {
+                self.screens.close(scene);
+            }
+            self.screens.show(ui, scene, stage, false);
+        }
         let opened = wants_menu && !self.menu;
         if opened {
             // What was plugged in just now is there, too.
@@ -138,11 +183,20 @@ impl CallScreen {
         }
     }
 
-    fn stage(&self, ui: &mut Ui, scene: &Scene<'_>, active: &ActiveCall, phase: Phase<'_>, stage: Rect) {
+    fn stage(&self, ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, phase: Phase<'_>, stage: Rect) {
         let (text, palette) = (scene.text, scene.palette);
         let video = active.kind == CallKind::Video;
         let mut picture = stage;
-        if video
+        let shows_screen = active.theirs.screen && self.screen.has_picture();
+        if shows_screen {
+            let name = text.share.picture.with("name", &active.name);
+            self.screen.show(ui, stage, &name, Placement { mirrored: false, fill: false, radius: 0.0 });
+            if video && active.theirs.camera && self.remote.has_picture() {
+                let name = text.call.remote_picture.with("name", &active.name);
+                let rect = inset(stage, self.remote.aspect(), 0);
+                self.remote.show(ui, rect, &name, Placement { mirrored: false, fill: true, radius: 10.0 });
+            }
+        } else if video
             && active.theirs.camera
             && let Some(aspect) = self.remote.aspect()
         {
@@ -159,7 +213,12 @@ impl CallScreen {
         }
         let previewed = video && active.ours.camera && active.camera != CameraState::Closed;
         if previewed && self.preview.has_picture() {
-            self.preview(ui, scene, active, picture);
+            let rect = if shows_screen {
+                inset(stage, self.preview.aspect(), 1)
+            } else {
+                own_corner(picture, self.preview.aspect())
+            };
+            self.preview(ui, scene, active, rect);
         }
         let top = stage.shrink2(vec2(1.5 * GAP, 1.5 * GAP));
         let right = match phase {
@@ -184,17 +243,26 @@ impl CallScreen {
             pill(ui, at, width, (symbol, theme::ON_COLOUR), &words).on_hover_text(way);
             room -= width + GAP;
         }
+        let mut line = second_line;
         if !active.theirs.microphone && !matches!(phase, Phase::Connecting) {
             let words = text.call.their_mic_off.with("name", &active.name);
-            pill(ui, second_line, room, (filled::MICROPHONE_SLASH, palette.warning), &words);
+            pill(ui, line, room, (filled::MICROPHONE_SLASH, palette.warning), &words);
+            line.y += PILL + GAP;
+            room = top.width();
+        }
+        if active.theirs.screen && !matches!(phase, Phase::Connecting) {
+            let words = text.share.theirs.with("name", &active.name);
+            pill(ui, line, room, (filled::MONITOR, theme::ON_COLOUR), &words);
+            line.y += PILL + GAP;
+        }
+        if let Some(what) = &active.sharing {
+            let line = line.max(pos2(line.x, top.top() + 2.0 * (PILL + GAP)));
+            sharing_banner(ui, scene, what, line, top.width());
         }
     }
 
-    fn preview(&self, ui: &mut Ui, scene: &Scene<'_>, active: &ActiveCall, stage: Rect) {
-        let aspect = self.preview.aspect().unwrap_or(16.0 / 9.0).clamp(0.5, 2.0);
-        let width = (stage.width() * 0.24).clamp(108.0, 240.0).min(stage.height() * 0.4 * aspect);
-        let size = vec2(width, width / aspect);
-        let rect = Rect::from_min_size(stage.max - size - Vec2::splat(1.5 * GAP), size);
+    fn preview(&self, ui: &Ui, scene: &Scene<'_>, active: &ActiveCall, rect: Rect) {
+        let width = rect.width();
         let placement = Placement { mirrored: true, fill: true, radius: 10.0 };
         self.preview.show(ui, rect, &scene.text.call.own_picture, placement);
         if active.camera == CameraState::TestCard {
@@ -204,6 +272,52 @@ impl CallScreen {
             ui.painter().rect_filled(back, 9, Color32::from_black_alpha(170));
             ui.painter().galley(back.center() - words.size() / 2.0, words, theme::ON_COLOUR);
         }
+    }
+}
+
+/// The own picture, in the corner of the other's.
+fn own_corner(picture: Rect, aspect: Option<f32>) -> Rect {
+    let aspect = aspect.unwrap_or(16.0 / 9.0).clamp(0.5, 2.0);
+    let width = (picture.width() * 0.24).clamp(108.0, 240.0).min(picture.height() * 0.4 * aspect);
+    let size = vec2(width, width / aspect);
+    Rect::from_min_size(picture.max - size - Vec2::splat(1.5 * GAP), size)
+}
+
+/// A place beside a screen that is shown: small, at the bottom, the first rightmost. Text is what the screen is shown for.
+fn inset(stage: Rect, aspect: Option<f32>, nth: u8) -> Rect {
+    let aspect = aspect.unwrap_or(16.0 / 9.0).clamp(0.5, 2.0);
+    let width = (stage.width() * 0.16).clamp(100.0, 200.0).min(stage.height() * 0.3 * aspect);
+    let size = vec2(width, width / aspect);
+    let right = stage.right() - f32::from(nth) * (width + GAP);
+    Rect::from_min_size(pos2(right, stage.bottom()) - size - Vec2::splat(GAP), size)
+}
+
+/// A sign that can't be missed: what the other person sees of this machine, and the way to end that.
+fn sharing_banner(ui: &mut Ui, scene: &mut Scene<'_>, what: &str, at: Pos2, max_width: f32) {
+    let (text, palette) = (scene.text, scene.palette);
+    let painter = ui.painter();
+    let stop = one_line(painter, &text.share.stop, theme::semibold(14.0), theme::ON_COLOUR, f32::INFINITY);
+    let button_width = stop.size().x + 3.0 * GAP;
+    let words = text.share.sharing.with("what", what);
+    let room = max_width - button_width - BANNER - 1.5 * GAP;
+    let words_shown = one_line(painter, &words, theme::semibold(14.0), theme::ON_COLOUR, room);
+    let width = words_shown.size().x + BANNER + button_width + 1.5 * GAP;
+    let rect = Rect::from_min_size(at, vec2(width, BANNER));
+    painter.rect_filled(rect, BANNER / 2.0, palette.accent);
+    let icon_at = pos2(rect.left() + BANNER / 2.0 + 2.0, rect.center().y);
+    painter.text(icon_at, Align2::CENTER_CENTER, filled::MONITOR, theme::filled_icon(19.0), theme::ON_COLOUR);
+    let words_at = pos2(rect.left() + BANNER, rect.center().y - words_shown.size().y / 2.0);
+    painter.galley(words_at, words_shown, theme::ON_COLOUR);
+    let said = ui.interact(rect, ui.id().with("sharing"), Sense::hover());
+    said.widget_info(|| WidgetInfo::labeled(WidgetType::Label, true, &words));
+    let button = rect.with_min_x(rect.right() - button_width).shrink(4.0);
+    let response = interact(ui, button, &text.share.stop_tooltip, ui.id().with("stop sharing"));
+    let alpha = if response.hovered() || response.has_focus() { 130 } else { 80 };
+    ui.painter().rect_filled(button, button.height() / 2.0, Color32::from_black_alpha(alpha));
+    focus_ring(ui, &response, button, button.height() / 2.0);
+    ui.painter().galley(button.center() - stop.size() / 2.0, stop, theme::ON_COLOUR);
+    if response.on_hover_text(&text.share.stop_tooltip).clicked() {
+        scene.commands.push(Command::StopSharing);
     }
 }
 
@@ -302,8 +416,22 @@ fn pill_width(ui: &Ui, words: &str) -> f32 {
     galley.size().x + PILL + 1.5 * GAP
 }
 
-/// Whether the menu of devices is to be opened, or closed.
-fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, area: Rect) -> bool {
+/// What is to be opened, or closed.
+struct Wants {
+    /// The menu of devices.
+    menu: bool,
+    /// The menu of screens.
+    screens: bool,
+}
+
+fn show_controls(
+    ui: &mut Ui,
+    scene: &mut Scene<'_>,
+    active: &ActiveCall,
+    phase: Phase<'_>,
+    choosing: bool,
+    area: Rect,
+) -> Wants {
     let (text, palette) = (scene.text, scene.palette);
     let ours = active.ours;
     let toggle = |on: bool, icon, label, key, tooltip| {
@@ -343,11 +471,23 @@ fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, area: 
         tooltip: &text.devices.menu_tooltip,
         palette,
     };
-    let count = if camera.is_some() { 4.0 } else { 3.0 };
+    let is_sharing = active.sharing.is_some();
+    let share = match phase {
+        Phase::Connecting => None,
+        Phase::Connected { .. } | Phase::Reconnecting { .. } if is_sharing => {
+            Some(toggle(false, filled::MONITOR, &text.share.stop, "S", &text.share.stop_tooltip))
+        }
+        Phase::Connected { .. } | Phase::Reconnecting { .. } => {
+            // The list that it opened lies where the tooltip would.
+            let tooltip = if choosing { "" } else { &text.share.start_tooltip };
+            Some(toggle(true, filled::MONITOR_ARROW_UP, &text.share.start, "S", tooltip))
+        }
+    };
+    let count = 3.0 + f32::from(u8::from(camera.is_some())) + f32::from(u8::from(share.is_some()));
     let pitch = (area.width() / count).min(112.0);
     let mut at = pos2(area.center().x - pitch * (count - 1.0) / 2.0, area.top() + GAP);
     let mut place = |ui: &mut Ui, button: RoundButton<'_>| {
-        let clicked = button.show(ui, at, pitch - GAP).clicked();
+        let clicked = button.show(ui, at, pitch - 2.0).clicked();
         at.x += pitch;
         clicked
     };
@@ -359,11 +499,21 @@ fn show_controls(ui: &mut Ui, scene: &mut Scene<'_>, active: &ActiveCall, area: 
     {
         scene.commands.push(Command::SetCamera(!ours.camera));
     }
-    let wants_menu = place(ui, devices) || pressed(ui, Modifiers::NONE, Key::D);
+    let mut wants = Wants { menu: false, screens: false };
+    if let Some(share) = share
+        && (place(ui, share) || pressed(ui, Modifiers::NONE, Key::S))
+    {
+        if is_sharing {
+            scene.commands.push(Command::StopSharing);
+        } else {
+            wants.screens = true;
+        }
+    }
+    wants.menu = place(ui, devices) || pressed(ui, Modifiers::NONE, Key::D);
     if place(ui, hang_up) || pressed(ui, Modifiers::CTRL, Key::H) {
         scene.commands.push(Command::HangUp);
     }
-    wants_menu
+    wants
 }
 
 /// `4:05`, `1:04:05`.

@@ -182,6 +182,7 @@ const fn fate(notice: &Notice) -> Fate {
         Notice::PeerOnline { .. } | Notice::PeerOffline { .. } => Fate::Brief(5.0),
         Notice::Device(_) | Notice::DeviceRefused(_) | Notice::Network(_) => Fate::Brief(10.0),
         Notice::NewDevicesUsed(_) => Fate::Brief(5.0),
+        Notice::SharingOver { problem: Some(_), .. } => Fate::Brief(10.0),
         Notice::Ended { reason, .. } => match reason {
             EndReason::HungUp | EndReason::RemoteHungUp | EndReason::Cancelled | EndReason::Declined => {
                 Fate::Brief(5.0)
@@ -208,6 +209,11 @@ const fn fate(notice: &Notice) -> Fate {
         | Notice::Connected { .. }
         | Notice::FirstVideoFrame { .. }
         | Notice::FirstAudio { .. }
+        | Notice::Sharing { .. }
+        | Notice::SharingOver { problem: None, .. }
+        | Notice::TheirScreen { .. }
+        | Notice::FirstScreenFrame { .. }
+        | Notice::ScreensListed(_)
         | Notice::Reconnecting { .. }
         | Notice::Reconnected { .. }
         | Notice::Node { .. }
@@ -257,6 +263,9 @@ fn line(notice: &Notice, text: &Text, palette: &Palette) -> Option<Line> {
         Notice::NewDevicesUsed(names) => {
             (icons::PLUGS_CONNECTED, palette.success, text.devices.now_used.with("names", &names.join(", ")))
         }
+        Notice::SharingOver { problem: Some(problem), .. } => {
+            (icons::MONITOR, palette.warning, text.screen_problem(problem).to_owned())
+        }
         Notice::ContactsFull => (icons::WARNING, palette.warning, text.notice.contacts_full.clone()),
         Notice::Storage(detail) => (icons::WARNING, palette.warning, text.notice.storage.with("detail", detail)),
         Notice::IdentityReplaced { kept, .. } => {
@@ -272,6 +281,11 @@ fn line(notice: &Notice, text: &Text, palette: &Palette) -> Option<Line> {
         | Notice::Connected { .. }
         | Notice::FirstVideoFrame { .. }
         | Notice::FirstAudio { .. }
+        | Notice::Sharing { .. }
+        | Notice::SharingOver { problem: None, .. }
+        | Notice::TheirScreen { .. }
+        | Notice::FirstScreenFrame { .. }
+        | Notice::ScreensListed(_)
         | Notice::Reconnecting { .. }
         | Notice::Reconnected { .. }
         | Notice::Node { .. }

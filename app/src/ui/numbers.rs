@@ -139,10 +139,18 @@ fn codecs(ui: &mut Ui, text: &NumbersText, stats: &Stats, width: f32) {
     ui.vertical(|ui| {
         ui.set_width(width);
         ui.spacing_mut().item_spacing.y = 2.0;
+        let (shared, seen) = (&stats.screen_send, &stats.screen_recv);
         for (title, words, colour) in [
             (&text.sent, format(sent.codec, sent.width, sent.height), UP),
             (&text.received, format(received.codec, received.width, received.height), DOWN),
+            (&text.screen_sent, format(shared.codec, shared.width, shared.height), UP),
+            (&text.screen_received, format(seen.codec, seen.width, seen.height), DOWN),
         ] {
+            let is_screen = [&text.screen_sent, &text.screen_received].contains(&title);
+            if is_screen && words == text.no_picture {
+                // Most calls are without.
+                continue;
+            }
             label(ui, title, theme::semibold(12.0), theme::ON_COLOUR);
             label(ui, &words, theme::regular(12.0), colour);
         }

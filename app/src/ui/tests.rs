@@ -7,6 +7,7 @@ mod links;
 mod looks;
 mod network;
 mod people;
+mod screens;
 
 use std::{
     sync::Arc,
@@ -20,7 +21,9 @@ use parlor_net::{CallId, Keypair, PeerId, Status, Via, signalling::CallKind};
 use super::Ui;
 use crate::{
     contacts::Standing,
-    engine::{ActiveCall, CallView, Checkup, Command, Devices, Me, PersonView, Presence, Quality, Sending, Snapshot},
+    engine::{
+        ActiveCall, CallView, Checkup, Command, Devices, Me, PersonView, Presence, Quality, Screens, Sending, Snapshot,
+    },
     settings::{Language, Settings},
     text::Text,
 };
@@ -102,6 +105,7 @@ pub(in crate::ui) fn snapshot(language: Language) -> Snapshot {
         call: CallView::Idle,
         devices: Devices::default(),
         new_devices: Vec::new(),
+        screens: Screens::default(),
         trial: None,
         checkup: Checkup::None,
         settings: Settings { language, ..Settings::default() },
@@ -123,9 +127,9 @@ fn outgoing(ringing: bool) -> CallView {
 }
 
 fn active(kind: CallKind) -> ActiveCall {
-    let all = Sending { camera: kind == CallKind::Video, microphone: true };
+    let all = Sending { camera: kind == CallKind::Video, microphone: true, screen: false };
     let (peer, name) = (peer(1), "Ada".to_owned());
-    ActiveCall { call: CALL, peer, name, kind, ours: all, theirs: all, camera: CameraState::Open }
+    ActiveCall { call: CALL, peer, name, kind, ours: all, theirs: all, camera: CameraState::Open, sharing: None }
 }
 
 fn connected(active: ActiveCall) -> CallView {

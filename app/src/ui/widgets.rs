@@ -53,6 +53,7 @@ pub(super) struct RoundButton<'a> {
     pub diameter: f32,
     pub label: &'a str,
     pub key: &'a str,
+    /// Empty for none.
     pub tooltip: &'a str,
     /// The colours of the words beneath.
     pub palette: &'a Palette,
@@ -83,6 +84,9 @@ impl RoundButton<'_> {
         let below = at.y + caption.size().y;
         painter.galley(at, caption, self.palette.text);
         painter.text(pos2(centre.x, below), Align2::CENTER_TOP, self.key, theme::regular(12.0), self.palette.muted);
+        if self.tooltip.is_empty() {
+            return response;
+        }
         response.on_hover_text(format!("{} ({})", self.tooltip, self.key))
     }
 }

@@ -92,6 +92,9 @@ impl eframe::App for Window {
         if let Some(frame) = self.link.remote.take() {
             self.ui.remote_frame(frame);
         }
+        if let Some(frame) = self.link.screen.take() {
+            self.ui.screen_frame(frame);
+        }
         if let Some(frame) = self.link.preview.take() {
             self.ui.preview_frame(frame);
         }

@@ -3,7 +3,7 @@
 use nokhwa::utils::FrameFormat;
 use yuv::{
     BufferStoreMut, YuvBiPlanarImage, YuvConversionMode, YuvPackedImage, YuvPlanarImageMut, YuvRange,
-    YuvStandardMatrix, bgr_to_yuv420, rgb_to_yuv420, yuv_nv12_to_rgb, yuyv422_to_rgb,
+    YuvStandardMatrix, bgr_to_yuv420, bgra_to_yuv420, rgb_to_yuv420, yuv_nv12_to_rgb, yuyv422_to_rgb,
 };
 use zune_jpeg::{
     JpegDecoder,
@@ -15,7 +15,7 @@ use crate::frame::PlanesMut;
 /// What can't be converted.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct ConvertError(String);
+pub(crate) struct ConvertError(String);
 
 /// Converts frames. Cameras speak BT.601, at limited range uncompressed and at full range in JPEG, so that the way to
 /// BT.709 leads through RGB: both steps are SIMD, and cost 0.3 ms for 1280 x 720 together.
@@ -96,6 +96,16 @@ impl Converter {
 fn to_i420(rgb: &[u8], (width, height): (u32, u32), planes: PlanesMut<'_>) -> Result<(), ConvertError> {
     let (range, matrix, mode) = (YuvRange::Limited, YuvStandardMatrix::Bt709, YuvConversionMode::Balanced);
     rgb_to_yuv420(&mut image(planes, width, height), rgb, width * 3, range, matrix, mode).map_err(convert_error)
+}
+
+/// Blue, green, red and a byte that does not count.
+pub(crate) fn bgra_to_i420(
+    bgra: &[u8],
+    (width, height): (u32, u32),
+    planes: PlanesMut<'_>,
+) -> Result<(), ConvertError> {
+    let (range, matrix, mode) = (YuvRange::Limited, YuvStandardMatrix::Bt709, YuvConversionMode::Balanced);
+    bgra_to_yuv420(&mut image(planes, width, height), bgra, width * 4, range, matrix, mode).map_err(convert_error)
 }
 
 fn image(planes: PlanesMut<'_>, width: u32, height: u32) -> YuvPlanarImageMut<'_, u8> {

@@ -4,6 +4,8 @@ mod decoder;
 mod encoder;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod legibility;
 mod payload;
 
 pub(crate) use decoder::Decoder;

@@ -48,15 +48,14 @@ const MAX_REPORTED: usize = 4_096;
 
 /// The stage that paces and listens.
 pub(crate) struct Congestion {
-    /// By SSRC.
-    classes: HashMap<u32, Class>,
+    /// By SSRC, with the SSRC of the pictures that a stream carries or repairs.
+    classes: HashMap<u32, (Class, u32)>,
     /// The extension for the number, when the far end takes it.
     extension: Option<u8>,
     pacer: Pacer<TaggedPacket>,
     history: History,
-    repairs: Repairs,
-    /// Sequence number of the newest packet of the picture.
-    newest_picture: Option<u16>,
+    /// Of each stream of pictures, by its SSRC.
+    pictures: HashMap<u32, Pictures>,
     controller: Option<Controller>,
     max: Bitrate,
     check_at: Option<Instant>,
@@ -72,6 +71,14 @@ pub(crate) struct Congestion {
     meter: Arc<Meter>,
 }
 
+/// What is remembered of one stream of pictures.
+#[derive(Default)]
+struct Pictures {
+    repairs: Repairs,
+    /// Sequence number of the newest packet.
+    newest: Option<u16>,
+}
+
 impl Congestion {
     pub(crate) fn new(first: u16, feedback: mpsc::Sender<Feedback>, meter: Arc<Meter>) -> Self {
         Self {
@@ -79,8 +86,7 @@ impl Congestion {
             extension: None,
             pacer: Pacer::new(OPEN_PACE),
             history: History::new(first),
-            repairs: Repairs::default(),
-            newest_picture: None,
+            pictures: HashMap::new(),
             controller: None,
             max: START,
             check_at: None,
@@ -113,8 +119,9 @@ impl Congestion {
             self.leave(now, packet, onward);
         }
         let blocked = self.blocked_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        let backlog_us = u32::try_from((self.pacer.delay() + blocked).as_micros()).unwrap_or(u32::MAX);
-        self.meter.pacer_us.store(backlog_us, Ordering::Relaxed);
+        let micros = |delay: Duration| u32::try_from((delay + blocked).as_micros()).unwrap_or(u32::MAX);
+        self.meter.pacer_us.store(micros(self.pacer.delay()), Ordering::Relaxed);
+        self.meter.screen_pacer_us.store(micros(self.pacer.whole_delay()), Ordering::Relaxed);
     }
 
     /// So much is on the way that pictures wait until something is heard of it.
@@ -164,34 +171,40 @@ impl Congestion {
     /// Much was lost, and what waits is too much for the path as it is now: a new picture is sooner there than the rest of
     /// the old ones.
     fn begin_anew(&mut self) {
-        let Some(newest) = self.newest_picture else { return };
+        let mut begun = self.pictures.values_mut().filter_map(|pictures| Some((pictures.newest?, pictures))).peekable();
+        if begun.peek().is_none() {
+            return;
+        }
         tracing::debug!("the path's queue overflowed: the picture begins anew");
         self.pacer.clear();
-        self.repairs.give_up(newest);
+        begun.for_each(|(newest, pictures)| pictures.repairs.give_up(newest));
         let _ = self.feedback.try_send(Feedback::PictureLost);
     }
 
     /// What a packet is, and whether it is worth sending.
     fn classify(&mut self, now: Instant, rtp: &rtc::rtp::Packet) -> Option<Class> {
-        let class = self.classes.get(&rtp.header.ssrc).copied().unwrap_or(Class::Voice);
+        let (class, of) = self.classes.get(&rtp.header.ssrc).copied().unwrap_or((Class::Voice, 0));
         match class {
             Class::Voice => {}
-            Class::Picture => {
-                self.newest_picture = Some(rtp.header.sequence_number);
-                self.repairs.first_sent(rtp.header.sequence_number);
+            Class::Picture | Class::Screen => {
+                let pictures = self.pictures.entry(of).or_default();
+                pictures.newest = Some(rtp.header.sequence_number);
+                pictures.repairs.first_sent(rtp.header.sequence_number);
             }
             Class::Repair => {
                 // The number of the packet that is repaired (RFC 4588, section 4).
                 let number = u16::from_be_bytes(*rtp.payload.first_chunk()?);
                 let rtt = self.controller.as_ref().map_or(Duration::ZERO, Controller::loop_time);
-                return self.repairs.is_worth(now, number, rtt).then_some(class);
+                return self.pictures.entry(of).or_default().repairs.is_worth(now, number, rtt).then_some(class);
             }
         }
         Some(class)
     }
 
     fn max(&self) -> Bitrate {
-        Bitrate::from_bps(self.meter.max_bps.load(Ordering::Relaxed)).max(self.max)
+        let of_use = self.meter.max_bps.load(Ordering::Relaxed);
+        let of_use = of_use.saturating_add(self.meter.max_screen_bps.load(Ordering::Relaxed));
+        Bitrate::from_bps(of_use).max(self.max)
     }
 
     /// The rate may have changed.
@@ -274,11 +287,14 @@ impl Stage for Congestion {
         if let Some(id) = extension.and_then(|extension| u8::try_from(extension.id).ok()).filter(|id| *id != 0) {
             self.extension = Some(id);
         }
-        if Kind::of(stream) == Some(Kind::Video) {
-            self.classes.entry(stream.ssrc).or_insert(Class::Picture);
-            if let Some(rtx) = stream.ssrc_rtx {
-                self.classes.insert(rtx, Class::Repair);
-            }
+        let class = match Kind::of(stream, &self.meter.local_screen) {
+            Some(Kind::Video) => Class::Picture,
+            Some(Kind::Screen) => Class::Screen,
+            Some(Kind::Audio) | None => return,
+        };
+        self.classes.entry(stream.ssrc).or_insert((class, stream.ssrc));
+        if let Some(rtx) = stream.ssrc_rtx {
+            self.classes.insert(rtx, (Class::Repair, stream.ssrc));
         }
     }
 }

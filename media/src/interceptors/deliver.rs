@@ -30,6 +30,7 @@ pub(crate) struct Deliver {
     streams: HashMap<u32, Stream>,
     audio: SyncSender<IncomingPacket>,
     video: SyncSender<IncomingPacket>,
+    screen: SyncSender<IncomingPacket>,
     meter: Arc<Meter>,
 }
 
@@ -40,9 +41,14 @@ struct Stream {
 }
 
 impl Deliver {
-    /// `audio` and `video` lose the packets that they have no room for.
-    pub(crate) fn new(audio: SyncSender<IncomingPacket>, video: SyncSender<IncomingPacket>, meter: Arc<Meter>) -> Self {
-        Self { streams: HashMap::new(), audio, video, meter }
+    /// `audio`, `video` and `screen` lose the packets that they have no room for.
+    pub(crate) fn new(
+        audio: SyncSender<IncomingPacket>,
+        video: SyncSender<IncomingPacket>,
+        screen: SyncSender<IncomingPacket>,
+        meter: Arc<Meter>,
+    ) -> Self {
+        Self { streams: HashMap::new(), audio, video, screen, meter }
     }
 
     fn hand_over(&self, pipeline: &SyncSender<IncomingPacket>, packet: IncomingPacket) {
@@ -93,11 +99,12 @@ impl Stage for Deliver {
             }
             Kind::Audio => self.hand_over(&self.audio, incoming),
             Kind::Video => self.hand_over(&self.video, incoming),
+            Kind::Screen => self.hand_over(&self.screen, incoming),
         }
     }
 
     fn bind_remote(&mut self, stream: &StreamInfo) {
-        let Some(kind) = Kind::of(stream) else { return };
+        let Some(kind) = Kind::of(stream, &self.meter.remote_screen) else { return };
         // The stream of retransmissions is bound as well, after the stream that it repairs.
         if kind == Kind::Video && !self.streams.values().any(|bound| bound.kind == Kind::Video) {
             self.meter.remote_video.store(stream.ssrc, Ordering::Relaxed);
@@ -141,16 +148,39 @@ mod tests {
     use rtc::interceptor::RTPHeaderExtension;
 
     use super::*;
-    use crate::interceptors::testing::{AUDIO, VIDEO, audio_stream, pass_in, rtp, video_stream};
+    use crate::interceptors::testing::{
+        AUDIO, SCREEN, SCREEN_RTX, VIDEO, audio_stream, pass_in, rtp, screen_stream, video_stream,
+    };
 
     fn stage(room: usize) -> (Deliver, mpsc::Receiver<IncomingPacket>, mpsc::Receiver<IncomingPacket>) {
+        let (stage, audio, video, _screen) = stage_with_screen(room);
+        (stage, audio, video)
+    }
+
+    type Incoming = mpsc::Receiver<IncomingPacket>;
+
+    fn stage_with_screen(room: usize) -> (Deliver, Incoming, Incoming, Incoming) {
         let (audio_out, audio) = mpsc::sync_channel(room);
         let (video_out, video) = mpsc::sync_channel(room);
-        let mut stage = Deliver::new(audio_out, video_out, Arc::default());
+        let (screen_out, screen) = mpsc::sync_channel(room);
+        let mut stage = Deliver::new(audio_out, video_out, screen_out, Arc::default());
+        stage.meter.remote_screen.set(SCREEN, Some(SCREEN_RTX));
+        stage.bind_remote(&screen_stream());
+        stage.bind_remote(&StreamInfo { ssrc: SCREEN_RTX, ..screen_stream() });
         let extension = RTPHeaderExtension { uri: ABS_CAPTURE_TIME.to_owned(), id: 5 };
         stage.bind_remote(&StreamInfo { rtp_header_extensions: vec![extension.clone()], ..audio_stream() });
         stage.bind_remote(&StreamInfo { rtp_header_extensions: vec![extension], ..video_stream() });
-        (stage, audio, video)
+        (stage, audio, video, screen)
+    }
+
+    #[test]
+    fn a_screen_is_not_taken_for_the_camera() {
+        let (mut stage, _audio, video, screen) = stage_with_screen(4);
+        assert_eq!(stage.meter.remote_video.load(Ordering::Relaxed), VIDEO);
+        pass_in(&mut stage, rtp(Instant::now(), SCREEN, 102, 1, &[1]));
+        pass_in(&mut stage, rtp(Instant::now(), VIDEO, 102, 2, &[2]));
+        assert_eq!(screen.try_iter().map(|packet| packet.sequence).collect::<Vec<_>>(), [1]);
+        assert_eq!(video.try_iter().map(|packet| packet.sequence).collect::<Vec<_>>(), [2]);
     }
 
     #[test]

@@ -25,8 +25,10 @@ const MAX_SENT_REPORTS: usize = 16;
 /// What the far end says of what we send.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Feedback {
-    /// Its decoder needs a key frame (RFC 4585, section 6.3.1; RFC 5104, section 4.3.1).
-    KeyFrameRequest,
+    /// Its decoder of this stream needs a key frame (RFC 4585, section 6.3.1; RFC 5104, section 4.3.1).
+    KeyFrameRequest(Kind),
+    /// The first packet of a shared screen came.
+    ScreenComes,
     /// Much of the picture is lost, and will not be repaired: it has to begin anew.
     PictureLost,
     /// How one of our streams gets through.
@@ -72,8 +74,11 @@ impl TapRtcp {
     }
 
     fn key_frame_requested(&self, ssrc: u32) {
-        if self.local.get(&ssrc).is_some_and(|stream| stream.kind == Kind::Video) {
-            let _ = self.feedback.try_send(Feedback::KeyFrameRequest);
+        match self.local.get(&ssrc).map(|stream| stream.kind) {
+            Some(kind @ (Kind::Video | Kind::Screen)) => {
+                let _ = self.feedback.try_send(Feedback::KeyFrameRequest(kind));
+            }
+            Some(Kind::Audio) | None => {}
         }
     }
 
@@ -132,7 +137,7 @@ impl Stage for TapRtcp {
     }
 
     fn bind_local(&mut self, stream: &StreamInfo) {
-        if let Some(kind) = Kind::of(stream) {
+        if let Some(kind) = Kind::of(stream, &self.meter.local_screen) {
             self.local.insert(stream.ssrc, Stream { kind, clock_rate: stream.clock_rate });
         }
     }
@@ -140,10 +145,13 @@ impl Stage for TapRtcp {
     fn bind_remote(&mut self, stream: &StreamInfo) {
         // The stream of retransmissions is bound as well, with the codec that it repairs.
         if self.remote.len() < 4
-            && let Some(kind) = Kind::of(stream)
+            && let Some(kind) = Kind::of(stream, &self.meter.remote_screen)
             && !self.remote.values().any(|&bound| bound == kind)
         {
             self.remote.insert(stream.ssrc, kind);
+            if kind == Kind::Screen {
+                let _ = self.feedback.try_send(Feedback::ScreenComes);
+            }
         }
     }
 
@@ -171,10 +179,10 @@ mod tests {
         let (mut tap, mut heard) = tap();
         let now = Instant::now();
         pass_in(&mut tap, rtcp(now, PictureLossIndication { sender_ssrc: 1, media_ssrc: VIDEO }));
-        assert_eq!(heard.try_recv(), Ok(Feedback::KeyFrameRequest));
+        assert_eq!(heard.try_recv(), Ok(Feedback::KeyFrameRequest(Kind::Video)));
         let entry = rtcp::payload_feedbacks::full_intra_request::FirEntry { ssrc: VIDEO, sequence_number: 0 };
         pass_in(&mut tap, rtcp(now, FullIntraRequest { sender_ssrc: 1, media_ssrc: 0, fir: vec![entry] }));
-        assert_eq!(heard.try_recv(), Ok(Feedback::KeyFrameRequest));
+        assert_eq!(heard.try_recv(), Ok(Feedback::KeyFrameRequest(Kind::Video)));
         for stranger in [AUDIO, 77] {
             pass_in(&mut tap, rtcp(now, PictureLossIndication { sender_ssrc: 1, media_ssrc: stranger }));
         }

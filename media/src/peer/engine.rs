@@ -71,7 +71,7 @@ pub(super) fn codec(kind: Kind) -> RTCRtpCodec {
             rtcp_feedback: vec![feedback("transport-cc", "")],
         },
         // Constrained baseline, level 3.1: 1280 x 720 at 30 frames/s (RFC 6184, section 8.1).
-        Kind::Video => RTCRtpCodec {
+        Kind::Video | Kind::Screen => RTCRtpCodec {
             mime_type: MIME_TYPE_H264.to_owned(),
             clock_rate: 90_000,
             channels: 0,

@@ -20,7 +20,7 @@ use tokio::{
 };
 use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP};
 
-use super::{Error, engine};
+use super::{Error, engine, sections::SCREEN_TRACK};
 use crate::{
     codec::red::Packer,
     interceptors::{
@@ -59,6 +59,7 @@ impl Track {
         let (name, codec_kind) = match kind {
             Kind::Audio => ("audio", RtpCodecKind::Audio),
             Kind::Video => ("video", RtpCodecKind::Video),
+            Kind::Screen => (SCREEN_TRACK, RtpCodecKind::Video),
         };
         let track =
             MediaStreamTrack::new("parlor".to_owned(), name.to_owned(), name.to_owned(), codec_kind, vec![encoding]);
@@ -116,10 +117,10 @@ pub(super) async fn write(
 ) {
     let keep = match track.kind {
         Kind::Audio => Duration::ZERO,
-        Kind::Video => KEEP,
+        Kind::Video | Kind::Screen => KEEP,
     };
     let Some(held) = hold(&mut packets, &mut connected, keep).await else { return };
-    if held.incomplete && track.kind == Kind::Video {
+    if held.incomplete && track.kind != Kind::Audio {
         let _ = feedback.try_send(Feedback::PictureLost);
     }
     let mut early = held.packets.into_iter();
@@ -138,7 +139,7 @@ pub(super) async fn write(
         if track.local.write_rtp(packet).await.is_err() {
             return;
         }
-        if burst == BURST && track.kind == Kind::Video {
+        if burst == BURST && track.kind != Kind::Audio {
             burst = 0;
             tokio::time::sleep(STEP).await;
         }

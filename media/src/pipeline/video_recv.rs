@@ -27,6 +27,8 @@ use crate::{
 const IDLE_WAIT: Duration = Duration::from_millis(50);
 /// A picture that stands for longer is a freeze.
 const FREEZE: Duration = Duration::from_millis(200);
+/// A larger picture is refused: nobody here sends one, and each takes 14 MB.
+const MAX_PIXELS: u64 = 4_096 * 2_304;
 /// Clocks that differ by more are not worth comparing.
 const COMPARABLE_MS: f32 = 10_000.0;
 
@@ -191,6 +193,13 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
             }
         };
         self.assembly.recycle(packets);
+        let decoded = decoded.filter(|frame| {
+            let fits = u64::from(frame.width()) * u64::from(frame.height()) <= MAX_PIXELS;
+            if !fits {
+                tracing::debug!(width = frame.width(), height = frame.height(), "a picture is too large");
+            }
+            fits
+        });
         if let Some(mut frame) = decoded {
             (frame.captured, frame.captured_unix_us) = (captured, captured_unix_us);
             lock(&self.shared).stats.decoded += 1;

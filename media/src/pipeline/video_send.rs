@@ -14,7 +14,7 @@ use crate::{
     codec::{CodecError, Encoded, VideoEncoder, h264},
     frame::Scaler,
     interceptors::Meter,
-    rate::{Bitrate, Ladder, Step},
+    rate::{Bitrate, Ladder, SCREEN_FPS, Step},
     rtp::OutgoingPacket,
     stats::PerSecond,
 };
@@ -29,6 +29,21 @@ const MAX_BACKLOG: Duration = Duration::from_millis(90);
 const NOMINAL_FPS: f32 = 30.0;
 /// How soon a stop is noticed when no frames come.
 const IDLE_WAIT: Duration = Duration::from_millis(100);
+
+/// A key frame of a screen is larger still.
+const SCREEN_KEY_FRAME_INTERVAL: Duration = Duration::from_millis(1_000);
+
+/// Seconds that one is waited for.
+const MOST_FOR_A_KEY_FRAME: f32 = 10.0;
+
+/// What the pictures are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// People, who move: smaller pictures rather than fewer.
+    Camera,
+    /// Text, which is to be read: fewer pictures rather than smaller.
+    Screen,
+}
 
 /// The encoder's thread. Dropping it stops and joins the thread.
 pub struct VideoSend {
@@ -73,9 +88,23 @@ impl VideoSend {
     /// Starts to encode what comes into the slot. Frames that come while the encoder works replace each other; when
     /// `packets` is half full, frames are left out until it drains.
     pub fn spawn(frames: FrameReceiver, packets: mpsc::Sender<OutgoingPacket>) -> io::Result<Self> {
+        Self::spawn_for(Content::Camera, "video-send", frames, packets)
+    }
+
+    /// The same for pictures of a screen.
+    pub fn spawn_screen(frames: FrameReceiver, packets: mpsc::Sender<OutgoingPacket>) -> io::Result<Self> {
+        Self::spawn_for(Content::Screen, "screen-send", frames, packets)
+    }
+
+    fn spawn_for(
+        content: Content,
+        name: &str,
+        frames: FrameReceiver,
+        packets: mpsc::Sender<OutgoingPacket>,
+    ) -> io::Result<Self> {
         let shared = Arc::default();
-        let worker = Worker::new(packets, Arc::clone(&shared));
-        let thread = thread::Builder::new().name("video-send".to_owned()).spawn(move || worker.run(&frames))?;
+        let worker = Worker::new(content, packets, Arc::clone(&shared));
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || worker.run(&frames))?;
         Ok(Self { shared, thread: Some(thread) })
     }
 
@@ -131,6 +160,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 struct Worker {
+    content: Content,
     shared: Arc<Mutex<Shared>>,
     packets: mpsc::Sender<OutgoingPacket>,
     packetizer: h264::Packetizer,
@@ -142,6 +172,8 @@ struct Worker {
     /// The far end's picture can't go on without a key frame: it asked, or something that it needs was not sent.
     key_frame_due: bool,
     last_key_frame: Option<Instant>,
+    /// To send that, at the rate that there was.
+    key_frame_takes: Duration,
     sequence: u16,
     timestamp_offset: u32,
     encode_ms: PerSecond,
@@ -162,8 +194,9 @@ struct Stream {
 }
 
 impl Worker {
-    fn new(packets: mpsc::Sender<OutgoingPacket>, shared: Arc<Mutex<Shared>>) -> Self {
+    fn new(content: Content, packets: mpsc::Sender<OutgoingPacket>, shared: Arc<Mutex<Shared>>) -> Self {
         Self {
+            content,
             shared,
             packets,
             packetizer: h264::Packetizer::default(),
@@ -174,6 +207,7 @@ impl Worker {
             meter: None,
             key_frame_due: true,
             last_key_frame: None,
+            key_frame_takes: Duration::ZERO,
             // Random, so that encryption has unpredictable headers (RFC 3550, section 5.1).
             sequence: rand::random(),
             timestamp_offset: rand::random(),
@@ -215,6 +249,11 @@ impl Worker {
     fn is_answered(&self, asked: Instant) -> bool {
         let loop_us = self.meter.as_ref().map_or(0, |meter| meter.loop_us.load(Ordering::Relaxed));
         let trip = Duration::from_micros(u64::from(loop_us)).mul_f32(1.2).min(LONGEST_TRIP);
+        let trip = match self.content {
+            Content::Camera => trip,
+            // It is on its way for long, and the far end asks meanwhile.
+            Content::Screen => trip + self.key_frame_takes,
+        };
         self.last_key_frame.is_some_and(|at| asked.saturating_duration_since(at) < trip)
     }
 
@@ -227,11 +266,15 @@ impl Worker {
     }
 
     fn handle_frame(&mut self, frame: &Frame) {
-        let stream = Stream::for_source(&mut self.stream, (frame.width(), frame.height()));
+        let stream = Stream::for_source(&mut self.stream, self.content, (frame.width(), frame.height()));
         stream.pace.saw(frame.captured);
-        stream.ladder.set_source(Step { height: frame.height(), fps: stream.pace.source_fps() });
+        stream.ladder.set_source(Step { height: frame.height(), fps: stream.source_fps(self.content) });
         if let Some(meter) = &self.meter {
-            meter.max_bps.store(stream.ladder.useful().as_bps() + BESIDE_PICTURE_BPS, Ordering::Relaxed);
+            let useful = stream.ladder.useful().as_bps();
+            match self.content {
+                Content::Camera => meter.max_bps.store(useful + BESIDE_PICTURE_BPS, Ordering::Relaxed),
+                Content::Screen => meter.max_screen_bps.store(useful, Ordering::Relaxed),
+            }
         }
         let Some(bitrate) = self.budget.bitrate else {
             // The far end keeps the last picture; the next needs it no more.
@@ -241,7 +284,7 @@ impl Worker {
         let now = clock::now();
         stream.ladder.handle_bitrate(now, self.budget.sustainable);
         let step = stream.ladder.step();
-        stream.aim_at(bitrate, step.fps);
+        stream.aim_at(bitrate, stream.source_fps(self.content).min(step.fps));
         if !stream.pace.is_due(frame.captured, step.fps) {
             return;
         }
@@ -260,13 +303,20 @@ impl Worker {
 
     /// How long what waits in the pacer takes.
     fn backlog(&self) -> Duration {
-        let micros = self.meter.as_ref().map_or(0, |meter| meter.pacer_us.load(Ordering::Relaxed));
+        let micros = self.meter.as_ref().map_or(0, |meter| match self.content {
+            Content::Camera => meter.pacer_us.load(Ordering::Relaxed),
+            Content::Screen => meter.screen_pacer_us.load(Ordering::Relaxed),
+        });
         Duration::from_micros(u64::from(micros))
     }
 
     fn send(&mut self, frame: &Frame, began: Instant) -> Result<(), CodecError> {
         let Some(stream) = &mut self.stream else { return Ok(()) };
-        let key_frame_allowed = self.last_key_frame.is_none_or(|at| began - at >= KEY_FRAME_INTERVAL);
+        let interval = match self.content {
+            Content::Camera => KEY_FRAME_INTERVAL,
+            Content::Screen => SCREEN_KEY_FRAME_INTERVAL,
+        };
+        let key_frame_allowed = self.last_key_frame.is_none_or(|at| began - at >= interval);
         let encoded = stream.encoder.encode(frame, self.key_frame_due && key_frame_allowed, &mut self.bitstream)?;
         stream.size = (frame.width(), frame.height());
         let now = clock::now();
@@ -281,6 +331,9 @@ impl Worker {
                 stats.key_frames += 1;
                 self.key_frame_due = false;
                 self.last_key_frame = Some(now);
+                let bps = self.budget.bitrate.map_or(1, Bitrate::as_bps).max(1_000);
+                let seconds = self.bitstream.len() as f32 * 8.0 / bps as f32;
+                self.key_frame_takes = Duration::from_secs_f32(seconds.min(MOST_FOR_A_KEY_FRAME));
             }
             Encoded::Delta => {}
         }
@@ -334,13 +387,20 @@ impl Worker {
 const BESIDE_PICTURE_BPS: u32 = 200_000;
 
 impl Stream {
-    fn for_source(stream: &mut Option<Self>, source: (u32, u32)) -> &mut Self {
+    fn for_source(stream: &mut Option<Self>, content: Content, source: (u32, u32)) -> &mut Self {
         let stream = stream.get_or_insert_with(|| {
             let aim = Budget::default().sustainable;
+            let (encoder, ladder) = match content {
+                Content::Camera => {
+                    let step = Step { height: source.1, fps: NOMINAL_FPS as u32 };
+                    (h264::Encoder::new(aim), Ladder::new(step))
+                }
+                Content::Screen => (h264::Encoder::of_screen(aim), Ladder::of_screen(source.1)),
+            };
             Self {
-                encoder: Box::new(h264::Encoder::new(aim)),
+                encoder: Box::new(encoder),
                 aim,
-                ladder: Ladder::new(Step { height: source.1, fps: NOMINAL_FPS as u32 }),
+                ladder,
                 pace: FramePace::default(),
                 source,
                 size: source,
@@ -351,9 +411,17 @@ impl Stream {
         stream
     }
 
+    /// Frames that come in a second. Those of a screen come when it changes: when they do, so many.
+    fn source_fps(&self, content: Content) -> u32 {
+        match content {
+            Content::Camera => self.pace.source_fps(),
+            Content::Screen => SCREEN_FPS,
+        }
+    }
+
     /// The encoder's rate control counts frames: fewer may be larger.
     fn aim_at(&mut self, bitrate: Bitrate, fps: u32) {
-        let fps = self.pace.source_fps().min(fps).max(1) as f32;
+        let fps = fps.max(1) as f32;
         let aim = bitrate.scaled((NOMINAL_FPS / fps).clamp(0.5, 6.0));
         // Each change costs the encoder's rate control its memory.
         if aim.as_bps().abs_diff(self.aim.as_bps()) * 40 > self.aim.as_bps() {

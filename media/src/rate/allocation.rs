@@ -1,4 +1,5 @@
-//! Who gets what of the bitrate: the voice first, always; then repairs, and then the picture.
+//! Who gets what of the bitrate: the voice first, always; then repairs, and then the pictures: while a screen is shared,
+//! most of it, and the camera a small part.
 
 use super::Bitrate;
 
@@ -20,6 +21,12 @@ const REPORTS: f32 = 0.04;
 /// A picture with less than this is paused; it goes on when it can have as much as the second.
 const LEAST_PICTURE: Bitrate = Bitrate::from_bps(24_000);
 const PICTURE_AGAIN: Bitrate = Bitrate::from_bps(36_000);
+/// While a screen is shared, the camera's picture gets this part, and what the screen has no use for.
+const CAMERA_BESIDE_SCREEN: f32 = 0.2;
+/// But so much, if that is not more than a part: a face that stands still is worse than a screen that comes later.
+const CAMERA_FLOOR: Bitrate = Bitrate::from_bps(38_000);
+const FLOOR_SHARE: f32 = 0.4;
+const ENOUGH_FOR_SCREEN: Bitrate = Bitrate::from_bps(3_000_000);
 /// How much more there has to be for something better than before.
 const HYSTERESIS: f32 = 1.08;
 /// Repairs never take more than this part of what the picture and they have.
@@ -39,6 +46,8 @@ pub(crate) struct Allocation {
     pub(crate) repair: Bitrate,
     /// For the picture's encoder; `None`: it pauses.
     pub(crate) picture: Option<Bitrate>,
+    /// For the encoder of the shared screen; `None`: it pauses, or nothing is shared.
+    pub(crate) screen: Option<Bitrate>,
 }
 
 /// What is to be sent, and how.
@@ -46,6 +55,8 @@ pub(crate) struct Allocation {
 pub(crate) struct Demand {
     /// There is a picture to send.
     pub(crate) with_picture: bool,
+    /// A screen is shared.
+    pub(crate) with_screen: bool,
     /// Part of packets that is lost, 0 to 1.
     pub(crate) loss: f32,
 }
@@ -53,7 +64,8 @@ pub(crate) struct Demand {
 impl Allocation {
     /// What a call begins with.
     pub(crate) const fn full(picture: Bitrate) -> Self {
-        Self { voice: VOICE[0], voice_packets: PACKETS, repair: Bitrate::from_bps(0), picture: Some(picture) }
+        let repair = Bitrate::from_bps(0);
+        Self { voice: VOICE[0], voice_packets: PACKETS, repair, picture: Some(picture), screen: None }
     }
 
     /// Divides the total anew. `self` is how it was divided before.
@@ -71,13 +83,27 @@ impl Allocation {
         let copies = total.scaled(COPIES_SHARE).min(VOICE_WITH_COPIES);
         let voice = if loss > LOSSY { alone.max(copies) } else { alone };
         let rest = total.saturating_sub(Bitrate::from_bps(voice.as_bps() + headers));
-        if !demand.with_picture {
-            return Self { voice, voice_packets, repair: Bitrate::default(), picture: None };
+        if !demand.with_picture && !demand.with_screen {
+            return Self { voice, voice_packets, repair: Bitrate::default(), picture: None, screen: None };
         }
         let repair = rest.scaled(loss);
-        let picture = without_headers(rest.saturating_sub(repair));
-        let least = if self.picture.is_some() { LEAST_PICTURE } else { PICTURE_AGAIN };
-        Self { voice, voice_packets, repair, picture: (picture >= least).then_some(picture) }
+        let pictures = without_headers(rest.saturating_sub(repair));
+        let enough = |part: Bitrate, before: Option<Bitrate>| {
+            let least = if before.is_some() { LEAST_PICTURE } else { PICTURE_AGAIN };
+            Some(part).filter(|part| *part >= least)
+        };
+        let (picture, screen) = match (demand.with_picture, demand.with_screen) {
+            (true, true) => {
+                let floor = CAMERA_FLOOR.min(pictures.scaled(FLOOR_SHARE));
+                let part = pictures.scaled(CAMERA_BESIDE_SCREEN).max(floor);
+                let part = part.max(pictures.saturating_sub(ENOUGH_FOR_SCREEN));
+                let picture = enough(part, self.picture);
+                (picture, enough(pictures.saturating_sub(picture.unwrap_or_default()), self.screen))
+            }
+            (true, false) => (enough(pictures, self.picture), None),
+            (false, _) => (None, enough(pictures, self.screen)),
+        };
+        Self { voice, voice_packets, repair, picture, screen }
     }
 }
 
@@ -96,7 +122,8 @@ fn without_headers(wire: Bitrate) -> Bitrate {
 mod tests {
     use super::*;
 
-    const CAMERA: Demand = Demand { with_picture: true, loss: 0.0 };
+    const CAMERA: Demand = Demand { with_picture: true, with_screen: false, loss: 0.0 };
+    const BOTH: Demand = Demand { with_screen: true, ..CAMERA };
 
     fn of(kbps: u32, demand: Demand) -> Allocation {
         Allocation::full(Bitrate::from_bps(1)).divide(Bitrate::from_bps(kbps * 1_000), demand)
@@ -119,8 +146,32 @@ mod tests {
                 let picture = parts.picture.unwrap_or_default().as_bps();
                 let sum = parts.voice.as_bps() + parts.repair.as_bps() + picture;
                 assert!(sum <= (kbps * 1_000).max(16_000), "{kbps} kbit/s: {parts:?}");
+                let parts = of(kbps, Demand { loss, ..BOTH });
+                let pictures = parts.picture.unwrap_or_default().as_bps() + parts.screen.unwrap_or_default().as_bps();
+                let sum = parts.voice.as_bps() + parts.repair.as_bps() + pictures;
+                assert!(sum <= (kbps * 1_000).max(16_000), "{kbps} kbit/s with a screen: {parts:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_shared_screen_gets_most_and_the_camera_yields_before_it() {
+        let parts = |kbps| {
+            let Allocation { picture, screen, .. } = of(kbps, BOTH);
+            [picture, screen].map(|part| part.unwrap_or_default().as_bps() / 1_000)
+        };
+        let [camera, screen] = parts(1_000);
+        assert!((150..220).contains(&camera) && (600..850).contains(&screen), "{camera}, {screen}");
+        let [camera, screen] = parts(200);
+        assert!((36..=38).contains(&camera) && screen > 60, "{camera}, {screen}");
+        let [camera, screen] = parts(120);
+        assert!(camera == 0 && screen > 30, "{camera}, {screen}");
+        let [camera, screen] = parts(6_000);
+        assert!(camera > 2_000 && (2_900..=3_000).contains(&screen), "{camera}, {screen}");
+        assert_eq!(parts(64), [0, 0]);
+        let alone = of(1_000, Demand { with_picture: false, ..BOTH });
+        assert_eq!((alone.picture, alone.screen), (None, of(1_000, CAMERA).picture));
+        assert_eq!(of(1_000, BOTH).voice, of(1_000, CAMERA).voice, "the voice loses nothing");
     }
 
     #[test]

@@ -53,6 +53,8 @@ const NEAR_SLOPE: f32 = 0.06;
 const NEAR_SLOPE_BPS: f32 = 30_000.0;
 /// But never by more than this part a second, which is also how it starts.
 const MAX_GROWTH: f32 = 0.8;
+/// A path of less than this is narrow.
+const NARROW_BPS: f32 = 400_000.0;
 /// After a queue the rate goes on at this part of what got through.
 const BACK_OFF: f32 = 0.88;
 /// And at this part while the queue is drained, or less, the longer it is.
@@ -440,6 +442,10 @@ impl Controller {
             let is_queue = self.queue_ms() > QUEUE_MS * NO_QUEUE;
             if known.is_outdated(now, self.target, lately, is_queue) {
                 self.known = None;
+                // What comes next is unknown, and where there is little it is soon too much: the slope begins anew.
+                if let (true, Mode::Climbing { since }) = (known.bps < NARROW_BPS, &mut self.mode) {
+                    *since = now;
+                }
             } else {
                 most = most.min(known.limit());
             }

@@ -28,6 +28,22 @@ const STEPS: [(Step, u32); 9] = [
     (Step { height: 180, fps: 7 }, 0),
 ];
 
+/// As many lines as there are.
+const ALL: u32 = u32::MAX;
+/// Of a shared screen: what can't be read is worth nothing, so that every line is kept and frames are left out.
+const SCREEN_STEPS: [(Step, u32); 6] = [
+    (Step { height: ALL, fps: 15 }, 400_000),
+    (Step { height: ALL, fps: 10 }, 220_000),
+    (Step { height: ALL, fps: 7 }, 120_000),
+    (Step { height: ALL, fps: 5 }, 60_000),
+    (Step { height: ALL, fps: 3 }, 30_000),
+    (Step { height: ALL, fps: 2 }, 0),
+];
+/// Frames a second of a shared screen.
+pub(crate) const SCREEN_FPS: u32 = 15;
+/// What the best picture of a screen can make use of.
+const SCREEN_USEFUL: Bitrate = Bitrate::from_bps(2_500_000);
+
 /// A step up takes so much more than the step needs, for so long.
 const HEADROOM: f32 = 1.2;
 const UP_AFTER: Duration = Duration::from_millis(1_500);
@@ -58,6 +74,7 @@ pub enum Limit {
 /// Where the picture is between the best and the least.
 #[derive(Debug)]
 pub(crate) struct Ladder {
+    steps: &'static [(Step, u32)],
     source: Step,
     network: usize,
     /// Steps that the CPU forbids.
@@ -70,8 +87,17 @@ pub(crate) struct Ladder {
 
 impl Ladder {
     pub(crate) fn new(source: Step) -> Self {
-        let mut ladder =
-            Self { source, network: 0, cpu: 0, up_since: None, down_since: None, slow_since: None, quick_since: None };
+        Self::of(&STEPS, source)
+    }
+
+    /// Of a shared screen with so many lines.
+    pub(crate) fn of_screen(height: u32) -> Self {
+        Self::of(&SCREEN_STEPS, Step { height, fps: SCREEN_FPS })
+    }
+
+    fn of(steps: &'static [(Step, u32)], source: Step) -> Self {
+        let (up_since, down_since, slow_since, quick_since) = (None, None, None, None);
+        let mut ladder = Self { steps, source, network: 0, cpu: 0, up_since, down_since, slow_since, quick_since };
         ladder.network = ladder.best();
         ladder
     }
@@ -84,12 +110,15 @@ impl Ladder {
 
     /// The size and frame rate to encode.
     pub(crate) fn step(&self) -> Step {
-        let (step, _) = STEPS[self.index()];
+        let (step, _) = self.steps[self.index()];
         Step { height: step.height.min(self.source.height), fps: step.fps.min(self.source.fps) }
     }
 
     /// What the best picture of this camera can make use of.
     pub(crate) fn useful(&self) -> Bitrate {
+        if self.steps[0].0.height == ALL {
+            return SCREEN_USEFUL;
+        }
         let pixels = self.source.height as f32 * self.source.height as f32 * 16.0 / 9.0;
         let motion = (self.source.fps as f32 / 30.0).sqrt().max(0.5);
         Bitrate::from_bps((2_500_000.0 * (pixels / 921_600.0).powf(0.75) * motion).clamp(300_000.0, 6_000_000.0) as u32)
@@ -114,7 +143,7 @@ impl Ladder {
         if affordable > self.network {
             self.up_since = None;
             let since = *self.down_since.get_or_insert(now);
-            let collapsed = bps < STEPS[self.network].1 / 2;
+            let collapsed = bps < self.steps[self.network].1 / 2;
             if collapsed || now.saturating_duration_since(since) >= DOWN_AFTER {
                 self.network = affordable;
                 self.down_since = None;
@@ -123,7 +152,7 @@ impl Ladder {
         }
         self.down_since = None;
         let comfortable = bitrate.scaled(1.0 / HEADROOM).as_bps();
-        let better = (self.best()..self.network).find(|&index| STEPS[index].1 <= comfortable);
+        let better = (self.best()..self.network).find(|&index| self.steps[index].1 <= comfortable);
         match better {
             Some(better) => {
                 if now.saturating_duration_since(*self.up_since.get_or_insert(now)) >= UP_AFTER {
@@ -143,7 +172,7 @@ impl Ladder {
 
     fn affordable(&self, bitrate: Bitrate) -> usize {
         let bps = bitrate.as_bps();
-        (self.best()..STEPS.len()).find(|&index| STEPS[index].1 <= bps).unwrap_or(STEPS.len() - 1)
+        (self.best()..self.steps.len()).find(|&index| self.steps[index].1 <= bps).unwrap_or(self.steps.len() - 1)
     }
 
     /// Frames take this part of the time that there is for them.
@@ -151,7 +180,7 @@ impl Ladder {
         let since = |mark: &mut Option<Instant>| now.saturating_duration_since(*mark.get_or_insert(now));
         if load > CPU_HIGH {
             self.quick_since = None;
-            if since(&mut self.slow_since) >= CPU_DOWN_AFTER && self.index() + 1 < STEPS.len() {
+            if since(&mut self.slow_since) >= CPU_DOWN_AFTER && self.index() + 1 < self.steps.len() {
                 self.cpu = self.index() + 1;
                 self.slow_since = None;
             }
@@ -172,11 +201,12 @@ impl Ladder {
 
     /// The best step that this camera reaches: one that asks for no more lines or frames than it gives.
     fn best(&self) -> usize {
-        let reaches = |step: &Step| step.height <= self.source.height && step.fps <= self.source.fps.max(7);
-        let smaller = STEPS.iter().position(|(step, _)| reaches(step)).unwrap_or(STEPS.len() - 1);
+        let fits = |step: &Step| step.height == ALL || step.height <= self.source.height;
+        let reaches = |step: &Step| fits(step) && step.fps <= self.source.fps.max(7);
+        let smaller = self.steps.iter().position(|(step, _)| reaches(step)).unwrap_or(self.steps.len() - 1);
         // Slow cameras are not made smaller for it.
-        let lines = STEPS.iter().position(|(step, _)| step.height <= self.source.height).unwrap_or(STEPS.len() - 1);
-        if self.source.fps < 30 { lines + usize::from(STEPS[lines].0.fps == 60) } else { smaller }
+        let lines = self.steps.iter().position(|(step, _)| fits(step)).unwrap_or(self.steps.len() - 1);
+        if self.source.fps < 30 { lines + usize::from(self.steps[lines].0.fps == 60) } else { smaller }
     }
 }
 
@@ -245,6 +275,18 @@ mod tests {
         assert_eq!(load(&mut ladder, 4, 40, 0.6).height, 720);
         assert_eq!(load(&mut ladder, 40, 60, 0.2).height, 1_080);
         assert!(load(&mut ladder, 60, 200, 5.0).height == 180);
+    }
+
+    #[test]
+    fn a_screen_keeps_every_line_and_leaves_frames_out() {
+        let start = Instant::now();
+        for (kbps, fps) in [(2_500, 15), (300, 10), (150, 7), (40, 3), (0, 2)] {
+            let mut ladder = Ladder::of_screen(1_050);
+            assert_eq!(after(&mut ladder, start, 0, 1_000, kbps), Step { height: 1_050, fps }, "{kbps}");
+        }
+        let mut ladder = Ladder::of_screen(1_080);
+        after(&mut ladder, start, 0, 1_000, 40);
+        assert_eq!(after(&mut ladder, start, 1_000, 4_000, 2_000).fps, 15);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Spreads packets in time, so that a key frame neither overruns a small router's buffer nor holds up the voice.
 //!
-//! A leaky bucket over three queues: the voice never waits, repairs go before new pictures, and pictures leave at a
-//! little more than the rate that the path was found to carry.
+//! A leaky bucket over three queues: the voice never waits, repairs go before new pictures, the camera's before a shared
+//! screen's, and all leave at a little more than the rate that the path was found to carry.
 
 use std::{
     collections::VecDeque,
@@ -17,8 +17,10 @@ pub(crate) enum Class {
     Voice,
     /// Repairs a picture that others wait for.
     Repair,
-    /// A new picture.
+    /// A new picture of the camera.
     Picture,
+    /// A new picture of a shared screen: large, and not to hold up the camera's.
+    Screen,
 }
 
 /// Packets that may wait. Pictures are dropped as frames by whoever encodes, long before.
@@ -35,7 +37,10 @@ const BURST: Duration = Duration::from_millis(8);
 pub(crate) struct Pacer<P> {
     repairs: VecDeque<Waiting<P>>,
     pictures: VecDeque<Waiting<P>>,
+    screens: VecDeque<Waiting<P>>,
+    /// Of repairs and the camera's pictures, and of all.
     bytes: usize,
+    all_bytes: usize,
     rate: Bitrate,
     /// Until then the packets that left occupy the path.
     busy_until: Option<Instant>,
@@ -50,7 +55,15 @@ struct Waiting<P> {
 
 impl<P> Pacer<P> {
     pub(crate) fn new(rate: Bitrate) -> Self {
-        Self { repairs: VecDeque::new(), pictures: VecDeque::new(), bytes: 0, rate, busy_until: None }
+        Self {
+            repairs: VecDeque::new(),
+            pictures: VecDeque::new(),
+            screens: VecDeque::new(),
+            bytes: 0,
+            all_bytes: 0,
+            rate,
+            busy_until: None,
+        }
     }
 
     /// How quickly packets leave.
@@ -68,10 +81,12 @@ impl<P> Pacer<P> {
             }
             Class::Repair => &mut self.repairs,
             Class::Picture => &mut self.pictures,
+            Class::Screen => &mut self.screens,
         };
         if queue.len() < MAX_PACKETS {
             queue.push_back(Waiting { packet, bytes, since: now });
-            self.bytes += bytes as usize;
+            self.bytes += if class == Class::Screen { 0 } else { bytes as usize };
+            self.all_bytes += bytes as usize;
         }
         None
     }
@@ -82,21 +97,24 @@ impl<P> Pacer<P> {
             return None;
         }
         while let Some(waiting) = self.repairs.pop_front() {
-            self.bytes -= waiting.bytes as usize;
+            self.left(waiting.bytes, Class::Repair);
             if now.saturating_duration_since(waiting.since) <= REPAIR_LIFE {
                 self.occupy(now, waiting.bytes);
                 return Some((waiting.packet, waiting.bytes));
             }
         }
-        let waiting = self.pictures.pop_front()?;
-        self.bytes -= waiting.bytes as usize;
+        let (waiting, class) = match self.pictures.pop_front() {
+            Some(waiting) => (waiting, Class::Picture),
+            None => (self.screens.pop_front()?, Class::Screen),
+        };
+        self.left(waiting.bytes, class);
         self.occupy(now, waiting.bytes);
         Some((waiting.packet, waiting.bytes))
     }
 
     /// When [`Pacer::pop`] may have something.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let first = self.repairs.front().or(self.pictures.front())?;
+        let first = self.repairs.front().or(self.pictures.front()).or(self.screens.front())?;
         Some(self.busy_until.unwrap_or(first.since).max(first.since))
     }
 
@@ -104,17 +122,28 @@ impl<P> Pacer<P> {
     pub(crate) fn clear(&mut self) {
         self.repairs.clear();
         self.pictures.clear();
-        self.bytes = 0;
+        self.screens.clear();
+        (self.bytes, self.all_bytes) = (0, 0);
     }
 
     /// Nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
-        self.repairs.is_empty() && self.pictures.is_empty()
+        self.repairs.is_empty() && self.pictures.is_empty() && self.screens.is_empty()
     }
 
-    /// How long what waits will take.
+    /// How long what waits will take, a screen's pictures apart.
     pub(crate) fn delay(&self) -> Duration {
         duration(self.bytes as u64, self.rate)
+    }
+
+    /// How long all that waits will take.
+    pub(crate) fn whole_delay(&self) -> Duration {
+        duration(self.all_bytes as u64, self.rate)
+    }
+
+    fn left(&mut self, bytes: u32, class: Class) {
+        self.bytes -= if class == Class::Screen { 0 } else { bytes as usize };
+        self.all_bytes -= bytes as usize;
     }
 
     fn occupy(&mut self, now: Instant, bytes: u32) {
@@ -166,6 +195,21 @@ mod tests {
         assert_eq!(pacer.push(start, Class::Voice, 99, 120), Some(99));
         let order = drain(&mut pacer, start, 100).into_iter().map(|(_, packet)| packet).collect::<Vec<_>>();
         assert_eq!(order, [10, 11, 0, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn a_screens_key_frame_does_not_hold_up_the_camera() {
+        let (mut pacer, start) = (Pacer::new(Bitrate::from_bps(960_000)), Instant::now());
+        for i in 0..50 {
+            assert_eq!(pacer.push(start, Class::Screen, i, 1_200), None);
+        }
+        for i in 100..102 {
+            assert_eq!(pacer.push(start, Class::Picture, i, 1_200), None);
+        }
+        assert_eq!((pacer.delay(), pacer.whole_delay()), (20 * MS, 520 * MS));
+        let order = drain(&mut pacer, start, 600).into_iter().map(|(_, packet)| packet).collect::<Vec<_>>();
+        assert_eq!((&order[..3], order.len()), (&[100, 101, 0][..], 52));
+        assert_eq!((pacer.delay(), pacer.whole_delay()), (Duration::ZERO, Duration::ZERO));
     }
 
     #[test]

@@ -12,15 +12,15 @@ use tokio::{
 };
 
 use super::{
-    CameraState, Interfaces, SessionConfig, SessionEvent, Stats,
+    CameraState, Interfaces, SessionConfig, SessionEvent, Sharing, Stats,
     candidates::Candidates,
     link::Link,
     media::{Media, MediaEvent},
 };
 use crate::{
-    DeviceChoice, Ice, IceServer, clock,
-    peer::{Error, Feedback, Kind, Peer, PeerEvent, PeerOutput},
-    rtp::Network,
+    DeviceChoice, Ice, IceServer, ScreenProblem, ScreenSource, clock,
+    peer::{Error, Feedback, Incoming, Kind, Peer, PeerEvent, PeerOutput, offers_camera},
+    rtp::{IncomingPacket, Network},
 };
 
 /// A call that does not connect in this time fails, if nobody gave it up before.
@@ -46,6 +46,8 @@ pub(super) enum Command {
     SetCamera(bool),
     SetMicrophone(bool),
     UseDevice(DeviceChoice),
+    Share(ScreenSource),
+    StopSharing,
 }
 
 /// The task of one session.
@@ -58,11 +60,14 @@ pub(super) struct Driver {
     interfaces: Interfaces,
     ice: Ice,
     with_video: bool,
+    /// The packets of the other's screen, until the first of them.
+    screen_incoming: Option<std::sync::mpsc::Receiver<IncomingPacket>>,
     /// Whether the preview runs, or the call.
     activity: Activity,
     link: Link,
     camera_state: CameraState,
-    key_frame_asked: Option<Instant>,
+    /// Of the camera's pictures, and of the screen's.
+    key_frame_asked: [Option<Instant>; 2],
     ticks: Interval,
     rates: Rates,
 }
@@ -102,10 +107,11 @@ impl Driver {
             interfaces,
             ice,
             with_video,
+            screen_incoming: None,
             activity: Activity::None,
             link: Link::Idle,
             camera_state: CameraState::Closed,
-            key_frame_asked: None,
+            key_frame_asked: [None; 2],
             ticks,
             rates: Rates::default(),
         }
@@ -118,7 +124,7 @@ enum Wake {
     Peer(PeerEvent),
     Feedback(Feedback),
     Media(MediaEvent),
-    CameraClosed,
+    DeviceClosed,
     Tick,
     LinkDue,
     /// The session's owner is gone.
@@ -132,7 +138,8 @@ impl Driver {
             match self.wait(&mut commands).await {
                 Wake::Command(command) => self.obey(command).await,
                 Wake::Peer(event) => self.on_peer(event).await,
-                Wake::Feedback(Feedback::KeyFrameRequest) => self.media.key_frame_requested(),
+                Wake::Feedback(Feedback::KeyFrameRequest(kind)) => self.media.key_frame_requested(kind),
+                Wake::Feedback(Feedback::ScreenComes) => self.receive_screen(),
                 Wake::Feedback(Feedback::PictureLost) => self.media.begin_picture_anew(),
                 Wake::Feedback(Feedback::Report(kind, report)) => {
                     if kind == Kind::Video || !self.with_video {
@@ -145,7 +152,7 @@ impl Driver {
                     self.media.adapt(network);
                 }
                 Wake::Media(event) => self.on_media(event).await,
-                Wake::CameraClosed => {}
+                Wake::DeviceClosed => {}
                 Wake::Tick => self.tell_stats(),
                 Wake::LinkDue => self.judge_link(),
                 Wake::Dropped => break,
@@ -161,7 +168,7 @@ impl Driver {
             command = commands.recv() => command.map_or(Wake::Dropped, Wake::Command),
             wake = from_connection(&mut self.connection) => wake,
             Some(event) = self.media_events.recv() => Wake::Media(event),
-            () = self.media.camera_closed() => Wake::CameraClosed,
+            () = self.media.camera_closed() => Wake::DeviceClosed,
             () = link_due => Wake::LinkDue,
             _ = self.ticks.tick() => Wake::Tick,
         }
@@ -205,6 +212,37 @@ impl Driver {
                 let known = self.media.use_device(choice, self.with_video && self.activity != Activity::None);
                 self.tell_all(known);
             }
+            Command::Share(source) => self.share(source).await,
+            Command::StopSharing => {
+                let over = self.media.stop_sharing();
+                self.tell_all(over);
+            }
+        }
+    }
+
+    /// A screen is captured only when both people agreed to the call, and the far end takes its pictures.
+    async fn share(&mut self, source: ScreenSource) {
+        let over = |problem| SessionEvent::Sharing(Sharing::Over(Some(problem)));
+        let is_wired = self.screen_incoming.is_some() || self.media.receives_screen();
+        let Some(connection) = self.connection.as_mut().filter(|_| self.activity == Activity::Call && is_wired) else {
+            return self.tell(over(ScreenProblem::Failed("there is no call yet".to_owned())));
+        };
+        if !connection.peer.takes_screen() {
+            return self.tell(over(ScreenProblem::NotTaken));
+        }
+        match self.media.share(source, connection.peer.meter()) {
+            Ok(Some(packets)) => connection.peer.send(Kind::Screen, packets).await,
+            Ok(None) => {}
+            Err(error) => self.tell(over(ScreenProblem::Failed(error.to_string()))),
+        }
+    }
+
+    /// The far end shares a screen for the first time: a decoder for it.
+    fn receive_screen(&mut self) {
+        if let Some(incoming) = self.screen_incoming.take()
+            && let Err(error) = self.media.receive_screen(incoming)
+        {
+            tracing::error!(%error, "no thread for the other's screen");
         }
     }
 
@@ -231,7 +269,7 @@ impl Driver {
 
     async fn accept_offer(&mut self, sdp: String) {
         if self.connection.is_none() {
-            self.with_video = offers_video(&sdp);
+            self.with_video = offers_camera(&sdp);
         }
         let answer = match self.connect().await {
             Ok(connection) => connection.peer.accept_offer(sdp).await,
@@ -291,7 +329,8 @@ impl Driver {
         if self.activity != Activity::Call || !connection.described {
             return;
         }
-        let Some((audio, video)) = connection.output.incoming.take() else { return };
+        let Some(Incoming { audio, video, screen }) = connection.output.incoming.take() else { return };
+        self.screen_incoming = Some(screen);
         connection.peer.send(Kind::Audio, self.media.start_voice(audio)).await;
         if self.with_video {
             match self.media.start_video(video, connection.peer.meter()) {
@@ -311,7 +350,7 @@ impl Driver {
             PeerEvent::Candidate(json) => self.tell(SessionEvent::LocalCandidate(json)),
             PeerEvent::Connected => {
                 if self.link == Link::Broken {
-                    self.media.request_key_frame();
+                    self.media.request_key_frames();
                 }
                 self.link = Link::Up;
                 let Some(connection) = &mut self.connection else { return };
@@ -342,12 +381,18 @@ impl Driver {
             MediaEvent::Refused(choice, problem) => self.tell(SessionEvent::DeviceRefused(choice, problem)),
             MediaEvent::FirstVideoFrame => self.tell(SessionEvent::FirstVideoFrame),
             MediaEvent::FirstAudio => self.tell(SessionEvent::FirstAudio),
-            MediaEvent::KeyFrameNeeded => {
+            MediaEvent::Screen(number, event) => {
+                let said = self.media.on_screen(number, event);
+                self.tell_all(said);
+            }
+            MediaEvent::FirstScreenFrame => self.tell(SessionEvent::FirstScreenFrame),
+            MediaEvent::KeyFrameNeeded(kind) => {
                 let now = clock::now();
-                let asked_lately = self.key_frame_asked.is_some_and(|asked| now < asked + KEY_FRAME_INTERVAL);
+                let asked = &mut self.key_frame_asked[usize::from(kind == Kind::Screen)];
+                let asked_lately = asked.is_some_and(|asked| now < asked + KEY_FRAME_INTERVAL);
                 if let Some(connection) = self.connection.as_mut().filter(|_| !asked_lately) {
-                    self.key_frame_asked = Some(now);
-                    connection.peer.request_key_frame().await;
+                    *asked = Some(now);
+                    connection.peer.request_key_frame(kind).await;
                 }
             }
         }
@@ -438,11 +483,6 @@ async fn from_connection(connection: &mut Option<Connection>) -> Wake {
     }
 }
 
-/// Whether an offer has a section for pictures that was not turned down (RFC 8866, section 5.14).
-fn offers_video(sdp: &str) -> bool {
-    sdp.lines().filter_map(|line| line.strip_prefix("m=video ")).any(|section| !section.starts_with("0 "))
-}
-
 /// Turns counters into rates.
 #[derive(Debug, Default)]
 struct Rates {
@@ -480,12 +520,5 @@ mod tests {
         rates.take(start, 1000, 500);
         let stats = rates.take(start + Duration::from_secs(2), 3000, 500);
         assert_eq!((stats.send_bps, stats.recv_bps), (8000, 0));
-    }
-
-    #[test]
-    fn an_offer_tells_whether_it_has_pictures() {
-        assert!(offers_video("v=0\r\nm=audio 9 RTP 111\r\nm=video 9 RTP 102\r\n"));
-        assert!(!offers_video("v=0\r\nm=audio 9 RTP 111\r\nm=video 0 RTP 102\r\n"));
-        assert!(!offers_video("v=0\r\nm=audio 9 RTP 111\r\na=m=video 9\r\n"));
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Stats;
-use crate::DeviceChoice;
+use crate::{DeviceChoice, ScreenProblem};
 
 /// What happens in a session.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,8 +34,21 @@ pub enum SessionEvent {
     DeviceInUse(DeviceChoice),
     /// What was chosen can't be used: the one before stays in use.
     DeviceRefused(DeviceChoice, DeviceProblem),
+    /// What became of [`Session::share`](crate::Session::share), or of what was shared.
+    Sharing(Sharing),
+    /// The first picture of the other's screen was put into the slot.
+    FirstScreenFrame,
     /// Once a second while connected.
     Stats(Box<Stats>),
+}
+
+/// What is done about sharing a screen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sharing {
+    /// The screen or window of this name is shared.
+    Begun(String),
+    /// Nothing is shared any more; why, unless it was asked for.
+    Over(Option<ScreenProblem>),
 }
 
 /// What the own camera does.
@@ -71,7 +84,7 @@ pub enum DeviceKind {
     Microphone,
     /// Loudspeaker, or the file that stands in for it.
     Speaker,
-    /// The file that the remote picture is recorded in.
+    /// The file that the remote picture, or the other's screen, is recorded in.
     VideoOut,
 }
 

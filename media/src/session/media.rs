@@ -5,11 +5,13 @@ use std::{io, sync::Arc};
 use tokio::{sync::mpsc, task::spawn_blocking};
 
 use super::{
-    SessionConfig, SessionEvent, Stats,
+    SessionConfig, SessionEvent, Stats, VideoRecvStats,
     camera::{CameraControl, Opener, Tell},
+    sharing::ScreenSharing,
 };
 use crate::{
-    AudioSink, AudioSource, DeviceChoice, DeviceProblem, FrameReceiver, FrameSender, VideoSink,
+    AudioSink, AudioSource, DeviceChoice, DeviceProblem, FrameReceiver, FrameSender, ScreenEvent, ScreenSource,
+    VideoSink,
     capture::CameraEvent,
     frame_log::FrameLog,
     frame_slot,
@@ -31,17 +33,23 @@ const MAX_VOICE_PACKETS: usize = 50;
 /// Video that waits for the connection: several key frames. The encoder leaves frames out when it is half full.
 const MAX_VIDEO_PACKETS: usize = 256;
 
+/// What is divided until the path has been measured.
+const FIRST_GUESS_BPS: u32 = 1_500_000;
+
 /// What happens in devices and pipelines.
 #[derive(Debug)]
 pub(super) enum MediaEvent {
     /// Of the camera with this number.
     Camera(u64, CameraEvent),
+    /// Of the captured screen with this number.
+    Screen(u64, ScreenEvent),
     Problem(DeviceProblem),
     InUse(DeviceChoice),
     Refused(DeviceChoice, DeviceProblem),
     FirstVideoFrame,
     FirstAudio,
-    KeyFrameNeeded,
+    FirstScreenFrame,
+    KeyFrameNeeded(Kind),
 }
 
 /// The devices and pipelines of one session.
@@ -56,8 +64,11 @@ pub(super) struct Media {
     voice: Option<Voice>,
     video_send: Option<VideoSend>,
     video_recv: Option<VideoRecv>,
+    sharing: ScreenSharing,
+    screen_recv: Option<VideoRecv>,
     /// Who gets what of the path.
     allocation: Allocation,
+    network: Network,
 }
 
 /// What a session was told to use.
@@ -66,7 +77,9 @@ struct Sources {
     speaker: AudioSink,
     voice_processing: bool,
     video_out: VideoSink,
+    screen_out: VideoSink,
     remote: FrameSender,
+    remote_screen: FrameSender,
     timing: Timing,
 }
 
@@ -82,7 +95,9 @@ impl Media {
             speaker: config.speaker,
             voice_processing: config.voice_processing,
             video_out: config.video_out,
+            screen_out: config.screen_out,
             remote: config.remote,
+            remote_screen: config.remote_screen,
             timing: Timing { log: frame_log.clone(), ..Timing::default() },
         };
         let captured = frame_slot(|| {});
@@ -104,7 +119,10 @@ impl Media {
             voice: None,
             video_send: None,
             video_recv: None,
+            sharing: ScreenSharing::new(),
+            screen_recv: None,
             allocation: Allocation::full(Budget::default().sustainable),
+            network: Network { available_bps: FIRST_GUESS_BPS, sustainable_bps: FIRST_GUESS_BPS, ..Network::default() },
         };
         (media, outbox)
     }
@@ -211,7 +229,7 @@ impl Media {
         let video_recv = VideoRecv::spawn(incoming, remote, video_out, self.sources.timing.clone(), move |event| {
             tell(match event {
                 VideoRecvEvent::FirstFrame => MediaEvent::FirstVideoFrame,
-                VideoRecvEvent::KeyFrameNeeded => MediaEvent::KeyFrameNeeded,
+                VideoRecvEvent::KeyFrameNeeded => MediaEvent::KeyFrameNeeded(Kind::Video),
                 VideoRecvEvent::Problem(problem) => MediaEvent::Problem(problem),
             });
         })?;
@@ -221,6 +239,58 @@ impl Media {
         video_send.follow(Arc::clone(meter));
         self.video_send = Some(video_send);
         Ok(packets)
+    }
+
+    /// Starts to decode the far end's screen.
+    pub(super) fn receive_screen(&mut self, incoming: std::sync::mpsc::Receiver<IncomingPacket>) -> io::Result<()> {
+        let tell = teller(&self.events);
+        let (remote, out) = (self.sources.remote_screen.clone(), self.sources.screen_out.clone());
+        // No bar codes of the camera's in it; but what is said of it is to be seen when it is heard.
+        let timing = Timing { log: None, ..self.sources.timing.clone() };
+        let screen_recv = VideoRecv::spawn(incoming, remote, out, timing, move |event| {
+            tell(match event {
+                VideoRecvEvent::FirstFrame => MediaEvent::FirstScreenFrame,
+                VideoRecvEvent::KeyFrameNeeded => MediaEvent::KeyFrameNeeded(Kind::Screen),
+                VideoRecvEvent::Problem(problem) => MediaEvent::Problem(problem),
+            });
+        })?;
+        self.screen_recv = Some(screen_recv);
+        Ok(())
+    }
+
+    /// The far end has shared a screen before.
+    pub(super) const fn receives_screen(&self) -> bool {
+        self.screen_recv.is_some()
+    }
+
+    /// Shares a screen or window. Gives the packets to send, the first time.
+    pub(super) fn share(
+        &mut self,
+        source: ScreenSource,
+        meter: &Arc<Meter>,
+    ) -> io::Result<Option<mpsc::Receiver<OutgoingPacket>>> {
+        let tell = teller(&self.events);
+        let packets = self.sharing.begin(
+            source,
+            meter,
+            Box::new(move |number, event| tell(MediaEvent::Screen(number, event))),
+        )?;
+        self.adapt(self.network);
+        Ok(packets)
+    }
+
+    /// Shares nothing any more.
+    pub(super) fn stop_sharing(&mut self) -> Option<SessionEvent> {
+        let said = self.sharing.end();
+        self.adapt(self.network);
+        said
+    }
+
+    /// What a capture did, in the session's words.
+    pub(super) fn on_screen(&mut self, number: u64, event: ScreenEvent) -> Option<SessionEvent> {
+        let said = self.sharing.on_event(number, event);
+        self.adapt(self.network);
+        said
     }
 
     /// Ends what [`Self::start_video`] started, in the background.
@@ -241,17 +311,28 @@ impl Media {
         }
     }
 
-    /// What was sent of the picture is lost.
-    pub(super) fn begin_picture_anew(&self) {
-        if let Some(video_send) = &self.video_send {
-            video_send.begin_anew();
+    /// The same for everything that is sent.
+    pub(super) fn request_key_frames(&self) {
+        self.request_key_frame();
+        if let Some(sender) = self.sharing.sender() {
+            sender.request_key_frame();
         }
     }
 
+    /// What was sent of the pictures is lost.
+    pub(super) fn begin_picture_anew(&self) {
+        self.video_send.iter().chain(self.sharing.sender()).for_each(VideoSend::begin_anew);
+    }
+
     /// The far end says so itself, of what it had when it said so.
-    pub(super) fn key_frame_requested(&self) {
-        if let Some(video_send) = &self.video_send {
-            video_send.key_frame_requested();
+    pub(super) fn key_frame_requested(&self, kind: Kind) {
+        let sender = match kind {
+            Kind::Audio => None,
+            Kind::Video => self.video_send.as_ref(),
+            Kind::Screen => self.sharing.sender(),
+        };
+        if let Some(sender) = sender {
+            sender.key_frame_requested();
         }
     }
 
@@ -264,14 +345,15 @@ impl Media {
                 }
             }
             // The picture goes by what becomes of each packet.
-            Kind::Video => {}
+            Kind::Video | Kind::Screen => {}
         }
     }
 
     /// The path carries more or less than before: divides it anew, the voice first.
     pub(super) fn adapt(&mut self, network: Network) {
         let with_picture = self.video_send.is_some() && self.camera_on && self.camera.is_there();
-        let demand = Demand { with_picture, loss: network.loss };
+        let demand = Demand { with_picture, with_screen: self.sharing.is_on(), loss: network.loss };
+        self.network = network;
         let available = Bitrate::from_bps(network.available_bps);
         let sustained = self.allocation.divide(Bitrate::from_bps(network.sustainable_bps), demand);
         self.allocation = self.allocation.divide(available, demand);
@@ -282,6 +364,11 @@ impl Media {
                 packet_size: packet_size(available),
             });
         }
+        self.sharing.set_budget(Budget {
+            bitrate: self.allocation.screen,
+            sustainable: sustained.screen.or(self.allocation.screen).unwrap_or_default(),
+            packet_size: packet_size(available),
+        });
         if let Some(voice) = &self.voice {
             voice.set_budget(VoiceBudget { bitrate: self.allocation.voice, packets: self.allocation.voice_packets });
         }
@@ -298,6 +385,14 @@ impl Media {
         if let Some(video_send) = &self.video_send {
             stats.video_send = video_send.stats();
         }
+        if let Some(screen_recv) = &self.screen_recv {
+            if let Some(rtt) = peer.meter().rtt() {
+                screen_recv.set_path(rtt, peer.meter().loss());
+            }
+            // A screen that stands still is as it should be.
+            stats.screen_recv = VideoRecvStats { freezes: 0, ..screen_recv.stats() };
+        }
+        stats.screen_send = self.sharing.stats();
         stats.voice_target_bps = self.allocation.voice.as_bps();
         if let Some(voice) = &self.voice {
             stats.audio_recv = voice.stats();
@@ -307,15 +402,16 @@ impl Media {
     /// Closes the devices, then the pipelines, and waits for that. Each device has a thread to wait on, so that a slow
     /// one holds up no other.
     pub(super) async fn close(self) {
-        let cameras = self.camera.finish();
+        let devices = self.camera.finish().into_iter().chain(self.sharing.finish()).collect::<Vec<_>>();
         let voice = spawn_blocking(move || drop(self.voice));
-        let pipelines = spawn_blocking(move || drop((self.video_send, self.video_recv)));
-        for closing in cameras.into_iter().chain([voice, pipelines]) {
+        let pipelines = spawn_blocking(move || drop((self.video_send, self.video_recv, self.screen_recv)));
+        for closing in devices.into_iter().chain([voice, pipelines]) {
             if let Err(error) = closing.await {
                 tracing::error!(%error, "closing a device or a pipeline");
             }
         }
         self.sources.remote.clear();
+        self.sources.remote_screen.clear();
     }
 }
 

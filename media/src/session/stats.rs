@@ -30,6 +30,10 @@ pub struct Stats {
     pub video_send: VideoSendStats,
     /// Pictures received.
     pub video_recv: VideoRecvStats,
+    /// The shared screen, sent.
+    pub screen_send: VideoSendStats,
+    /// The shared screen, received.
+    pub screen_recv: VideoRecvStats,
     /// Sound received.
     pub audio_recv: AudioRecvStats,
 }

@@ -23,11 +23,13 @@ pub fn config() -> (SessionConfig, FrameReceiver, FrameReceiver) {
         speaker: AudioSink::None,
         voice_processing: true,
         video_out: VideoSink::None,
+        screen_out: VideoSink::None,
         with_video: true,
         interfaces: Interfaces::Loopback,
         ice: Ice::default(),
         preview,
         remote,
+        remote_screen: frame_slot(|| {}).0,
         frame_log: None,
     };
     (config, preview_out, remote_out)

@@ -145,7 +145,11 @@ mod tests {
             text().prop_map(|offer| Body::Restart { offer }),
             text().prop_map(|answer| Body::RestartAnswer { answer }),
             Just(Body::RestartPlease),
-            (any::<bool>(), any::<bool>()).prop_map(|(camera, microphone)| Body::Media { camera, microphone }),
+            any::<(bool, bool, bool)>().prop_map(|(camera, microphone, screen)| Body::Media {
+                camera,
+                microphone,
+                screen
+            }),
             Just(Body::Bye { reason: ByeReason::HungUp }),
         ]
     }

@@ -51,6 +51,9 @@ pub enum Body {
         camera: bool,
         /// The microphone is on.
         microphone: bool,
+        /// A screen or window is shared.
+        #[serde(default)]
+        screen: bool,
     },
     /// Either: this call is over.
     Bye {

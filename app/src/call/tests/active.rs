@@ -363,3 +363,45 @@ fn no_path_is_looked_for_again_with_somebody_who_can_not_be_told() {
     world.run(ms(100));
     assert_eq!(restarts(&world), 1);
 }
+
+fn shares(world: &World, who: usize) -> (bool, bool) {
+    let State::Connected(connected) = world.state(who) else { panic!("{:?}", world.state(who)) };
+    (connected.active.ours.screen, connected.active.theirs.screen)
+}
+
+#[test]
+fn a_shared_screen_is_told_when_it_is_captured_and_when_it_is_no_more() {
+    let mut world = World::talking();
+    let source = parlor_media::ScreenSource::Default;
+    for on in [true, false, true] {
+        world.input(ANN, if on { Input::Share(source.clone()) } else { Input::StopSharing });
+        world.run(ms(50));
+        assert_eq!((shares(&world, ANN), shares(&world, BOB)), ((on, false), (false, on)));
+        assert!(count(&world, BOB, &CallNotice::TheirScreen { call: id(1), on }) >= 1);
+    }
+    // The window was closed.
+    world.media_event(ANN, 1, MediaInput::Screen(false));
+    world.run(ms(50));
+    assert_eq!((shares(&world, ANN), shares(&world, BOB)), ((false, false), (false, false)));
+    assert_eq!(count(&world, BOB, &CallNotice::TheirScreen { call: id(1), on: false }), 2);
+}
+
+#[test]
+fn no_screen_is_captured_before_both_agreed_or_after_the_call() {
+    let share = || Input::Share(parlor_media::ScreenSource::Default);
+    let mut world = World::pair();
+    world.input(ANN, share());
+    world.call(ANN, BOB, 1, CallKind::Video);
+    world.run(ms(20));
+    world.input(ANN, share());
+    world.input(BOB, share());
+    world.input(BOB, Input::Accept);
+    world.run(secs(1));
+    world.input(ANN, Input::HangUp);
+    world.input(ANN, share());
+    world.run(secs(1));
+    for who in [ANN, BOB] {
+        let commands = &world.people[who].commands;
+        assert!(!commands.iter().any(|(_, command)| matches!(command, MediaCommand::Share(_))), "{commands:?}");
+    }
+}

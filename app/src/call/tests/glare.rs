@@ -116,7 +116,7 @@ fn an_invitation_that_was_not_sent_yet_gives_way() {
 
 #[test]
 fn the_winners_kind_counts_and_nobody_sends_more_than_they_asked_for() {
-    let sending = |camera| Sending { camera, microphone: true };
+    let sending = |camera| Sending { camera, microphone: true, screen: false };
     for (ann, bob, kind, anns, bobs) in [
         (CallKind::Video, CallKind::Audio, CallKind::Audio, sending(false), sending(false)),
         (CallKind::Audio, CallKind::Video, CallKind::Video, sending(false), sending(true)),

@@ -52,6 +52,8 @@ fn persons_input() -> impl Strategy<Value = Input> {
         2 => Just(Input::HangUp),
         1 => any::<bool>().prop_map(Input::SetCamera),
         1 => any::<bool>().prop_map(Input::SetMicrophone),
+        1 => Just(Input::Share(parlor_media::ScreenSource::Default)),
+        1 => Just(Input::StopSharing),
         1 => Just(Input::NetworkChanged),
         1 => Just(Input::Shutdown),
     ]
@@ -80,7 +82,8 @@ fn body() -> impl Strategy<Value = Body> {
         1 => text().prop_map(|offer| Body::Restart { offer }),
         1 => text().prop_map(|answer| Body::RestartAnswer { answer }),
         1 => Just(Body::RestartPlease),
-        1 => any::<(bool, bool)>().prop_map(|(camera, microphone)| Body::Media { camera, microphone }),
+        1 => any::<(bool, bool, bool)>()
+            .prop_map(|(camera, microphone, screen)| Body::Media { camera, microphone, screen }),
         1 => Just(Body::Bye { reason: ByeReason::HungUp }),
         1 => Just(Body::Bye { reason: ByeReason::NoAnswer }),
         1 => Just(Body::Unknown),
@@ -98,6 +101,7 @@ fn media_event() -> impl Strategy<Value = MediaInput> {
         1 => Just(MediaInput::Failed("no".into())),
         1 => Just(MediaInput::Camera(CameraState::Closed)),
         1 => Just(MediaInput::Camera(CameraState::TestCard)),
+        1 => any::<bool>().prop_map(MediaInput::Screen),
     ]
 }
 

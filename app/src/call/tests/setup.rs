@@ -77,7 +77,7 @@ fn what_was_gathered_before_acceptance_follows_it() {
     let sent: Vec<_> = world.people[BOB].sent.iter().map(|(_, _, body)| body.clone()).collect();
     let candidate = |n: u32| Body::Candidate { candidate: format!("candidate {n} #0") };
     let accept = Body::Accept { answer: "description #0".into() };
-    let media = Body::Media { camera: true, microphone: true };
+    let media = Body::Media { camera: true, microphone: true, screen: false };
     assert_eq!(sent, [Body::Ringing, accept, candidate(1), candidate(2), media]);
     world.run(ms(10));
     assert_eq!(world.sent(ANN, |body| matches!(body, Body::Candidate { .. })), 2);
@@ -154,7 +154,7 @@ fn calling_the_one_who_calls_is_accepting_and_sends_no_more_than_asked_for() {
         world.run(secs(1));
         let State::Connected(connected) = world.state(BOB) else { panic!("{:?}", world.state(BOB)) };
         assert_eq!(connected.active.call.id, id(1));
-        assert_eq!(connected.active.ours, Sending { camera, microphone: true });
+        assert_eq!(connected.active.ours, Sending { camera, microphone: true, screen: false });
         assert_eq!(world.commanded(BOB, &MediaCommand::SetCamera(false)), usize::from(!camera));
         let State::Connected(connected) = world.state(ANN) else { panic!("{:?}", world.state(ANN)) };
         assert_eq!(connected.active.theirs.camera, camera, "the other side shows the name instead");
@@ -170,7 +170,7 @@ fn a_camera_switched_off_while_it_rings_stays_off_after_accepting() {
     world.input(BOB, Input::Accept);
     let after: Vec<_> = world.people[BOB].commands[2..].iter().map(|(_, command)| command.clone()).collect();
     assert_eq!(after, [MediaCommand::SetCamera(false), MediaCommand::SetMicrophone(false), MediaCommand::Start]);
-    let quiet = Body::Media { camera: false, microphone: false };
+    let quiet = Body::Media { camera: false, microphone: false, screen: false };
     assert_eq!(world.sent(BOB, |body| *body == quiet), 1);
 }
 
@@ -182,7 +182,7 @@ fn switching_camera_and_microphone_is_told_to_the_other_side_once() {
         world.input(ANN, Input::SetCamera(on));
         world.run(ms(10));
         let State::Connected(connected) = world.state(BOB) else { panic!("{:?}", world.state(BOB)) };
-        assert_eq!(connected.active.theirs, Sending { camera: on, microphone: true });
+        assert_eq!(connected.active.theirs, Sending { camera: on, microphone: true, screen: false });
     }
     world.input(ANN, Input::SetMicrophone(false));
     assert_eq!(world.sent(ANN, |body| matches!(body, Body::Media { .. })) - told, 3);
@@ -212,7 +212,7 @@ fn a_voice_call_has_no_camera_to_switch() {
     world.run(secs(1));
     world.input(BOB, Input::Accept);
     world.run(secs(1));
-    world.forge(ANN, BOB, 1, Body::Media { camera: true, microphone: true });
+    world.forge(ANN, BOB, 1, Body::Media { camera: true, microphone: true, screen: false });
     let State::Connected(connected) = world.state(BOB) else { panic!("{:?}", world.state(BOB)) };
     assert!(!connected.active.theirs.camera);
 }
@@ -277,7 +277,7 @@ fn messages_of_another_call_or_another_peer_change_nothing() {
             Body::Decline { reason: DeclineReason::Declined },
             candidate(1),
             Body::RestartAnswer { answer: "description #0".into() },
-            Body::Media { camera: false, microphone: false },
+            Body::Media { camera: false, microphone: false, screen: false },
             Body::Bye { reason: parlor_net::signalling::ByeReason::HungUp },
             Body::Unknown,
         ]

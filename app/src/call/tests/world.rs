@@ -333,6 +333,8 @@ impl World {
             | Input::HangUp
             | Input::SetCamera(_)
             | Input::SetMicrophone(_)
+            | Input::Share(_)
+            | Input::StopSharing
             | Input::PeerOnline { .. }
             | Input::PeerOffline { .. }
             | Input::NetworkChanged
@@ -486,6 +488,11 @@ impl World {
             MediaCommand::SetCamera(_) | MediaCommand::SetMicrophone(_) => {
                 assert!(is_caller || consented, "a callee's device is switched before they agreed");
             }
+            MediaCommand::Share(_) => {
+                assert!(consented, "a screen is captured before both agreed");
+                answers.push(MediaInput::Screen(true));
+            }
+            MediaCommand::StopSharing => answers.push(MediaInput::Screen(false)),
             MediaCommand::Close => {
                 *media = FakeMedia { closed: true, ..FakeMedia::default() };
             }
@@ -576,6 +583,8 @@ impl Person {
             | Input::HangUp
             | Input::SetCamera(_)
             | Input::SetMicrophone(_)
+            | Input::Share(_)
+            | Input::StopSharing
             | Input::SignalFailed { .. }
             | Input::PeerOnline { .. }
             | Input::PeerOffline { .. }

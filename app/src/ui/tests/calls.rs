@@ -93,7 +93,7 @@ fn microphone_camera_and_call_are_controlled_by_mouse_and_keyboard() {
 #[test]
 fn what_is_off_can_be_turned_on_again() {
     let mut muted = active(CallKind::Video);
-    muted.ours = Sending { camera: false, microphone: false };
+    muted.ours = Sending { camera: false, microphone: false, screen: false };
     muted.camera = CameraState::Closed;
     let mut harness = open(in_call(Language::English, connected(muted)), PHONE);
     harness.get_by_label("Unmute").click();
@@ -127,7 +127,7 @@ fn both_pictures_have_names_and_are_gone_after_the_call() {
 fn a_camera_that_is_off_shows_the_name_instead_of_a_frozen_picture() {
     for language in LANGUAGES {
         let mut hidden = active(CallKind::Video);
-        hidden.theirs = Sending { camera: false, microphone: false };
+        hidden.theirs = Sending { camera: false, microphone: false, screen: false };
         let mut harness = open(in_call(language, connected(hidden)), PHONE);
         harness.state_mut().ui.remote_frame(frame());
         harness.run_steps(2);

@@ -22,26 +22,36 @@ const FRAME_RATE_HZ: f32 = 30.0;
 pub(crate) struct Encoder {
     inner: Option<(openh264::encoder::Encoder, (usize, usize))>,
     bitrate: Bitrate,
+    usage: UsageType,
 }
 
 impl Encoder {
     pub(crate) fn new(bitrate: Bitrate) -> Self {
-        Self { inner: None, bitrate }
+        Self { inner: None, bitrate, usage: UsageType::CameraVideoRealTime }
+    }
+
+    /// For pictures of screens: text, flat areas, what scrolls.
+    pub(crate) fn of_screen(bitrate: Bitrate) -> Self {
+        Self { usage: UsageType::ScreenContentRealTime, ..Self::new(bitrate) }
     }
 
     /// The encoder for this size. The library's own change of size forgets the bitrate, hence a new one each time.
     fn for_size(&mut self, size: (usize, usize)) -> Result<&mut openh264::encoder::Encoder, CodecError> {
         if self.inner.as_ref().is_none_or(|(_, inner_size)| *inner_size != size) {
+            // The library takes these as they have to be, and complains on stderr if they were otherwise.
+            let is_screen = matches!(self.usage, UsageType::ScreenContentRealTime);
             let config = EncoderConfig::new()
                 .bitrate(BitRate::from_bps(self.bitrate.as_bps()))
                 .max_frame_rate(FrameRate::from_hz(FRAME_RATE_HZ))
                 .rate_control_mode(RateControlMode::Bitrate)
                 .skip_frames(true)
-                .usage_type(UsageType::CameraVideoRealTime)
+                .usage_type(self.usage)
                 .complexity(Complexity::Medium)
                 .profile(Profile::Baseline)
                 .sps_pps_strategy(SpsPpsStrategy::ConstantId)
-                .scene_change_detect(false)
+                .scene_change_detect(is_screen)
+                .adaptive_quantization(!is_screen)
+                .background_detection(!is_screen)
                 .num_threads(1)
                 .vui(VuiConfig::bt709());
             let encoder = openh264::encoder::Encoder::with_api_config(OpenH264API::from_source(), config)?;

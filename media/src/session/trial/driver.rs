@@ -15,7 +15,7 @@ use tokio::{
 
 use super::{Command, TrialConfig, TrialEvent, TrialPhase, TrialProgress, TrialResult};
 use crate::{
-    CameraState, Ice, Interfaces, SessionConfig, SessionEvent, VideoSink, VideoSource, clock,
+    CameraState, Ice, Interfaces, SessionConfig, SessionEvent, VideoSink, VideoSource, clock, frame_slot,
     rtp::{IncomingPacket, OutgoingPacket},
     session::media::{Media, MediaEvent},
 };
@@ -99,10 +99,13 @@ impl Driver {
             speaker: config.speaker,
             voice_processing: config.voice_processing,
             video_out: VideoSink::None,
+            screen_out: VideoSink::None,
             interfaces: Interfaces::Loopback,
             ice: Ice::default(),
             preview: config.preview,
             remote: config.playback,
+            // Nobody shares a screen with oneself.
+            remote_screen: frame_slot(|| {}).0,
             frame_log: None,
         });
         media.open_camera();
@@ -251,7 +254,11 @@ impl Driver {
             MediaEvent::Problem(problem) => self.tell(TrialEvent::Device(problem)),
             MediaEvent::InUse(choice) => self.tell(TrialEvent::DeviceInUse(choice)),
             MediaEvent::Refused(choice, problem) => self.tell(TrialEvent::DeviceRefused(choice, problem)),
-            MediaEvent::FirstVideoFrame | MediaEvent::FirstAudio | MediaEvent::KeyFrameNeeded => {}
+            MediaEvent::FirstVideoFrame
+            | MediaEvent::FirstAudio
+            | MediaEvent::KeyFrameNeeded(_)
+            | MediaEvent::Screen(..)
+            | MediaEvent::FirstScreenFrame => {}
         }
     }
 
@@ -276,6 +283,8 @@ impl Driver {
                 | SessionEvent::Failed(_)
                 | SessionEvent::FirstVideoFrame
                 | SessionEvent::FirstAudio
+                | SessionEvent::FirstScreenFrame
+                | SessionEvent::Sharing(_)
                 | SessionEvent::Stats(_) => {}
             }
         }
