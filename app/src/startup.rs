@@ -160,6 +160,7 @@ impl<'a> Prepared<'a> {
                 learn_nodes: shared.learn_nodes,
                 relay: shared.relay.map(Into::into),
                 video_out: shared.video_out.clone(),
+                video_codec: shared.video_codec,
                 frame_log: shared.frame_log.clone(),
             },
             lan: !shared.no_lan,

@@ -45,9 +45,9 @@ fn main() -> std::io::Result<()> {
         while let Some(packet) = wire.blocking_recv() {
             counters.0.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
             counters.1.fetch_add(1, Ordering::Relaxed);
-            let OutgoingPacket { sequence, timestamp, marker, payload, captured_unix_us, .. } = packet;
+            let OutgoingPacket { sequence, timestamp, marker, payload, codec, captured_unix_us, .. } = packet;
             let arrived = Instant::now();
-            let packet = IncomingPacket { sequence, timestamp, marker, payload, arrived, captured_unix_us };
+            let packet = IncomingPacket { sequence, timestamp, marker, payload, codec, arrived, captured_unix_us };
             if to_receiver.send(packet).is_err() {
                 return;
             }

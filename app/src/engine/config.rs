@@ -1,6 +1,6 @@
 use std::{path::PathBuf, sync::Arc};
 
-use parlor_media::{AudioSink, AudioSource, IcePolicy, Interfaces, VideoSink, VideoSource};
+use parlor_media::{AudioSink, AudioSource, IcePolicy, Interfaces, VideoCodec, VideoSink, VideoSource};
 use parlor_net::{Keypair, Multiaddr, PeerId};
 
 use super::Notice;
@@ -66,6 +66,8 @@ pub struct Overrides {
     pub relay: Option<IcePolicy>,
     /// Where the other's picture is recorded.
     pub video_out: VideoSink,
+    /// Pictures are sent and taken in this codec alone.
+    pub video_codec: Option<VideoCodec>,
     /// Where frame marks are logged.
     pub frame_log: Option<PathBuf>,
 }

@@ -206,6 +206,7 @@ impl Engine {
             preview: self.slots.preview.clone(),
             remote: self.slots.remote.clone(),
             frame_log: overrides.frame_log.clone(),
+            video_codec: overrides.video_codec,
         });
         let privacy = CandidatePrivacy::new(on_lan);
         self.media = ActiveMedia { session: Some((call, session, events)), privacy, ..ActiveMedia::none() };

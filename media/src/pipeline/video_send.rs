@@ -11,10 +11,13 @@ use tokio::sync::mpsc;
 
 use crate::{
     Frame, FrameReceiver, Limit, MediaTime, VideoSendStats, clock,
-    codec::{CodecError, Encoded, VideoEncoder, h264},
+    codec::{
+        CodecError, Content, Encoded, VideoCodec, VideoEncoder,
+        payload::{MAX_PAYLOAD, Packetizer},
+    },
     frame::Scaler,
     interceptors::Meter,
-    rate::{Bitrate, Ladder, Step},
+    rate::{Bitrate, CodecChoice, Ladder, Situation, Step},
     rtp::OutgoingPacket,
     stats::PerSecond,
 };
@@ -65,16 +68,21 @@ impl Default for Budget {
     /// Until the path is known.
     fn default() -> Self {
         let bitrate = Bitrate::from_bps(1_400_000);
-        Self { bitrate: Some(bitrate), sustainable: bitrate, packet_size: h264::MAX_PAYLOAD }
+        Self { bitrate: Some(bitrate), sustainable: bitrate, packet_size: MAX_PAYLOAD }
     }
 }
 
 impl VideoSend {
-    /// Starts to encode what comes into the slot. Frames that come while the encoder works replace each other; when
-    /// `packets` is half full, frames are left out until it drains.
-    pub fn spawn(frames: FrameReceiver, packets: mpsc::Sender<OutgoingPacket>) -> io::Result<Self> {
+    /// Starts to encode what comes into the slot, with whichever of `codecs`, those that both ends have, suits. Frames
+    /// that come while the encoder works replace each other; when `packets` is half full, frames are left out until it
+    /// drains.
+    pub fn spawn(
+        frames: FrameReceiver,
+        packets: mpsc::Sender<OutgoingPacket>,
+        codecs: &[VideoCodec],
+    ) -> io::Result<Self> {
         let shared = Arc::default();
-        let worker = Worker::new(packets, Arc::clone(&shared));
+        let worker = Worker::new(packets, codecs.to_vec(), Arc::clone(&shared));
         let thread = thread::Builder::new().name("video-send".to_owned()).spawn(move || worker.run(&frames))?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -133,7 +141,7 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 struct Worker {
     shared: Arc<Mutex<Shared>>,
     packets: mpsc::Sender<OutgoingPacket>,
-    packetizer: h264::Packetizer,
+    codecs: Vec<VideoCodec>,
     bitstream: Vec<u8>,
     scaler: Scaler,
     stream: Option<Stream>,
@@ -150,6 +158,8 @@ struct Worker {
 /// What depends on the camera.
 struct Stream {
     encoder: Box<dyn VideoEncoder>,
+    packetizer: Packetizer,
+    choice: CodecChoice,
     /// What the encoder was told to aim at.
     aim: Bitrate,
     ladder: Ladder,
@@ -162,11 +172,11 @@ struct Stream {
 }
 
 impl Worker {
-    fn new(packets: mpsc::Sender<OutgoingPacket>, shared: Arc<Mutex<Shared>>) -> Self {
+    fn new(packets: mpsc::Sender<OutgoingPacket>, codecs: Vec<VideoCodec>, shared: Arc<Mutex<Shared>>) -> Self {
         Self {
             shared,
             packets,
-            packetizer: h264::Packetizer::default(),
+            codecs,
             bitstream: Vec::new(),
             scaler: Scaler::default(),
             stream: None,
@@ -227,7 +237,11 @@ impl Worker {
     }
 
     fn handle_frame(&mut self, frame: &Frame) {
-        let stream = Stream::for_source(&mut self.stream, (frame.width(), frame.height()));
+        let source = (frame.width(), frame.height());
+        let stream = match Stream::for_source(&mut self.stream, source, &self.codecs) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::error!(%error, "no encoder"),
+        };
         stream.pace.saw(frame.captured);
         stream.ladder.set_source(Step { height: frame.height(), fps: stream.pace.source_fps() });
         if let Some(meter) = &self.meter {
@@ -241,6 +255,7 @@ impl Worker {
         let now = clock::now();
         stream.ladder.handle_bitrate(now, self.budget.sustainable);
         let step = stream.ladder.step();
+        stream.choose_codec(now, self.budget.sustainable, self.key_frame_due);
         stream.aim_at(bitrate, step.fps);
         if !stream.pace.is_due(frame.captured, step.fps) {
             return;
@@ -290,7 +305,9 @@ impl Worker {
     }
 
     fn send_packets(&mut self, frame: &Frame) {
-        let payloads = self.packetizer.packetize(&self.bitstream, self.budget.packet_size);
+        let Some(stream) = &mut self.stream else { return };
+        let codec = Some(stream.encoder.codec());
+        let payloads = stream.packetizer.packetize(&self.bitstream, self.budget.packet_size);
         let count = payloads.len();
         if self.packets.capacity() < count {
             tracing::debug!(count, "the network is behind: an encoded frame is dropped");
@@ -304,6 +321,7 @@ impl Worker {
                 timestamp,
                 marker: index + 1 == count,
                 payload,
+                codec,
                 copies: 0,
                 captured_unix_us: frame.captured_unix_us,
                 level: None,
@@ -321,7 +339,7 @@ impl Worker {
         stats.target_bps = self.budget.bitrate.map_or(0, Bitrate::as_bps);
         if let Some(stream) = &self.stream {
             (stats.width, stats.height) = (stream.size.0 & !1, stream.size.1 & !1);
-            stats.codec = stream.encoder.name();
+            stats.codec = stream.encoder.codec().name();
             stats.limit = if self.budget.bitrate.is_none() { Limit::Network } else { stream.ladder.limit() };
         }
         if let Some(second) = self.encode_ms.poll(now) {
@@ -334,21 +352,61 @@ impl Worker {
 const BESIDE_PICTURE_BPS: u32 = 200_000;
 
 impl Stream {
-    fn for_source(stream: &mut Option<Self>, source: (u32, u32)) -> &mut Self {
-        let stream = stream.get_or_insert_with(|| {
+    fn for_source<'a>(
+        stream: &'a mut Option<Self>,
+        source: (u32, u32),
+        codecs: &[VideoCodec],
+    ) -> Result<&'a mut Self, CodecError> {
+        if stream.is_none() {
             let aim = Budget::default().sustainable;
-            Self {
-                encoder: Box::new(h264::Encoder::new(aim)),
+            let choice = CodecChoice::new(codecs);
+            *stream = Some(Self {
+                encoder: choice.codec().encoder(Content::Camera, aim)?,
+                packetizer: Packetizer::new(choice.codec()),
+                choice,
                 aim,
                 ladder: Ladder::new(Step { height: source.1, fps: NOMINAL_FPS as u32 }),
                 pace: FramePace::default(),
                 source,
                 size: source,
                 encode_ms: 0.0,
-            }
-        });
+            });
+        }
+        let stream = stream.as_mut().expect("made above");
         stream.source = source;
-        stream
+        Ok(stream)
+    }
+
+    /// Changes to another codec, which begins with a key frame, where it suits better.
+    fn choose_codec(&mut self, now: Instant, bitrate: Bitrate, key_frame_due: bool) {
+        let step = self.ladder.step();
+        let another_size = step.height.min(self.source.1) & !1 != self.size.1 & !1;
+        let codec = self.choice.handle(
+            now,
+            &Situation {
+                bitrate,
+                load: self.load(),
+                is_cpu_limited: self.ladder.limit() == Limit::Cpu,
+                key_frame_due: key_frame_due || another_size,
+            },
+        );
+        if codec == self.encoder.codec() {
+            return;
+        }
+        match codec.encoder(Content::Camera, self.aim) {
+            Ok(encoder) => {
+                tracing::info!(codec = codec.name(), "the picture is sent with another codec");
+                (self.encoder, self.packetizer) = (encoder, Packetizer::new(codec));
+                self.encode_ms = 0.0;
+            }
+            Err(error) => tracing::error!(%error, "no encoder"),
+        }
+    }
+
+    /// The part of the time that there is for a frame that encoding one takes.
+    fn load(&self) -> f32 {
+        let fps = self.pace.source_fps().min(self.ladder.step().fps) as f32;
+        self.encode_ms * fps / 1_000.0
     }
 
     /// The encoder's rate control counts frames: fewer may be larger.
@@ -365,8 +423,7 @@ impl Stream {
     /// A frame took so long.
     fn took(&mut self, now: Instant, time: Duration) {
         self.encode_ms += (time.as_secs_f32() * 1_000.0 - self.encode_ms) * 0.1;
-        let fps = self.pace.source_fps().min(self.ladder.step().fps) as f32;
-        self.ladder.handle_load(now, self.encode_ms * fps / 1_000.0);
+        self.ladder.handle_load(now, self.load());
     }
 }
 

@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     DeviceChoice, Ice, IceServer, clock,
-    peer::{Error, Feedback, Kind, Peer, PeerEvent, PeerOutput},
+    codec::VideoCodec,
+    peer::{Error, Feedback, Kind, PayloadTypes, Peer, PeerEvent, PeerOutput},
     rtp::Network,
 };
 
@@ -57,6 +58,8 @@ pub(super) struct Driver {
     interfaces: Interfaces,
     ice: Ice,
     with_video: bool,
+    /// Of pictures, the preferred first.
+    codecs: &'static [VideoCodec],
     /// Whether the preview runs, or the call.
     activity: Activity,
     link: Link,
@@ -100,6 +103,7 @@ struct Connection {
 impl Driver {
     pub(super) fn new(mut config: SessionConfig, events: mpsc::Sender<SessionEvent>) -> Self {
         let (interfaces, with_video) = (config.interfaces, config.with_video);
+        let codecs = config.video_codec.map_or(VideoCodec::BUILT, VideoCodec::alone);
         let ice = std::mem::take(&mut config.ice);
         let (media, media_events) = Media::new(config);
         let mut ticks = tokio::time::interval(STATS_INTERVAL);
@@ -113,6 +117,7 @@ impl Driver {
             interfaces,
             ice,
             with_video,
+            codecs,
             activity: Activity::None,
             link: Link::Idle,
             camera_state: CameraState::Closed,
@@ -247,7 +252,7 @@ impl Driver {
 
     async fn accept_offer(&mut self, sdp: String) {
         if self.connection.is_none() {
-            self.with_video = offers_video(&sdp);
+            self.with_video = offers_video(&sdp, self.codecs);
         }
         let answer = match self.connect().await {
             Ok(connection) => connection.peer.accept_offer(sdp).await,
@@ -275,7 +280,7 @@ impl Driver {
     /// The peer connection, made when it is first needed.
     async fn connect(&mut self) -> Result<&mut Connection, Error> {
         if self.connection.is_none() {
-            let (peer, output) = Peer::new(self.with_video, self.interfaces, &self.ice).await?;
+            let (peer, output) = Peer::new(self.with_video, self.codecs, self.interfaces, &self.ice).await?;
             self.connection = Some(Connection { peer, output, described: false });
         }
         Ok(self.connection.as_mut().expect("it was just made"))
@@ -436,9 +441,9 @@ async fn from_connection(connection: &mut Option<Connection>) -> Wake {
     }
 }
 
-/// Whether an offer has a section for pictures that was not turned down (RFC 8866, section 5.14).
-fn offers_video(sdp: &str) -> bool {
-    sdp.lines().filter_map(|line| line.strip_prefix("m=video ")).any(|section| !section.starts_with("0 "))
+/// Whether an offer has a section for pictures, with a codec that we have.
+fn offers_video(sdp: &str, codecs: &[VideoCodec]) -> bool {
+    !PayloadTypes::parse(sdp, codecs).codecs().is_empty()
 }
 
 /// Turns counters into rates.
@@ -482,8 +487,13 @@ mod tests {
 
     #[test]
     fn an_offer_tells_whether_it_has_pictures() {
-        assert!(offers_video("v=0\r\nm=audio 9 RTP 111\r\nm=video 9 RTP 102\r\n"));
-        assert!(!offers_video("v=0\r\nm=audio 9 RTP 111\r\nm=video 0 RTP 102\r\n"));
-        assert!(!offers_video("v=0\r\nm=audio 9 RTP 111\r\na=m=video 9\r\n"));
+        let offer = |section: &str| {
+            let codec = "a=rtpmap:102 H264/90000\r\na=fmtp:102 packetization-mode=1\r\n";
+            format!("v=0\r\nm=audio 9 RTP 111\r\n{section}\r\n{codec}")
+        };
+        assert!(offers_video(&offer("m=video 9 RTP 102"), VideoCodec::BUILT));
+        assert!(!offers_video(&offer("m=video 0 RTP 102"), VideoCodec::BUILT));
+        assert!(!offers_video(&offer("a=m=video 9"), VideoCodec::BUILT));
+        assert!(!offers_video(&offer("m=video 9 RTP 102"), VideoCodec::Vp8.alone()), "in no codec of ours");
     }
 }

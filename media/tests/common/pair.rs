@@ -29,6 +29,7 @@ pub fn config() -> (SessionConfig, FrameReceiver, FrameReceiver) {
         preview,
         remote,
         frame_log: None,
+        video_codec: None,
     };
     (config, preview_out, remote_out)
 }

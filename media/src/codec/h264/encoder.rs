@@ -8,10 +8,9 @@ use openh264::{
 };
 use openh264_sys2::{ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE, SBitrateInfo, SPATIAL_LAYER_0};
 
-use super::NAME;
 use crate::{
     Frame,
-    codec::{CodecError, Encoded, VideoEncoder},
+    codec::{CodecError, Encoded, VideoCodec, VideoEncoder},
     rate::Bitrate,
 };
 
@@ -53,8 +52,8 @@ impl Encoder {
 }
 
 impl VideoEncoder for Encoder {
-    fn name(&self) -> &'static str {
-        NAME
+    fn codec(&self) -> VideoCodec {
+        VideoCodec::H264
     }
 
     fn encode(&mut self, frame: &Frame, key: bool, bitstream: &mut Vec<u8>) -> Result<Encoded, CodecError> {

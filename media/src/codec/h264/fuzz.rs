@@ -1,9 +1,9 @@
 //! Whatever comes in RTP payloads: no panic, nothing longer than what came, and a decoder that survives it.
 
-use super::{Decoder, Depacketizer, Encoder, MAX_PAYLOAD, Packetizer, starts_key_frame};
+use super::{Decoder, Depacketizer, Encoder, Packetizer, starts_key_frame};
 use crate::{
     Frame, MediaTime,
-    codec::{VideoDecoder as _, VideoEncoder as _},
+    codec::{VideoDecoder as _, VideoEncoder as _, payload::MAX_PAYLOAD},
     frame::FramePool,
     mutator::fuzz,
     rate::Bitrate,

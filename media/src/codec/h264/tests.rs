@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Frame, MediaTime,
-    codec::{Encoded, VideoDecoder as _, VideoEncoder as _},
+    codec::{Encoded, VideoDecoder as _, VideoEncoder as _, payload::MAX_PAYLOAD},
     frame::FramePool,
     frame_mark,
     rate::Bitrate,
