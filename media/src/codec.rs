@@ -5,7 +5,9 @@ pub(crate) mod h264;
 pub mod opus;
 pub(crate) mod payload;
 pub mod red;
+#[cfg_attr(not(feature = "vpx"), allow(dead_code, reason = "decoders look into frames"))]
 pub(crate) mod vp8;
+#[cfg_attr(not(feature = "vpx"), allow(dead_code, reason = "decoders look into frames"))]
 pub(crate) mod vp9;
 #[cfg(feature = "vpx")]
 pub(crate) mod vpx;

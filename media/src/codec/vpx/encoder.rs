@@ -103,9 +103,10 @@ fn threads(codec: Vpx, (width, height): (u32, u32), cores: usize) -> u32 {
     }
 }
 
-/// Small pictures are quick in any case, and belong to thin links, where each bit counts.
+/// At 180 lines and 60 kbit/s 7 is 0.7 dB better than 8, and small pictures are quick in any case; from 360 lines on they
+/// are as good as each other, and 9 is 0.4 to 0.6 dB worse.
 fn vp9_speed((width, height): (u32, u32)) -> i32 {
-    if width * height <= 640 * 360 { 7 } else { 8 }
+    if width * height <= 480 * 270 { 7 } else { 8 }
 }
 
 /// Columns that can be coded beside each other are at least 256 pixels wide.
