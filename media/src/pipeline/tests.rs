@@ -125,7 +125,8 @@ fn what_is_captured_is_shown_in_order_with_five_per_cent_loss_that_is_repaired_l
     assert!(shown.is_sorted(), "{shown:?}");
     let (sent, received) = (call.send.stats(), call.recv.stats());
     assert_eq!((sent.key_frames, received.key_frames_asked, received.dropped), (1, 0, 0), "repairs are enough");
-    assert!(received.shown >= 150 && received.decoded == received.shown);
+    // The newest may be decoded and not shown yet.
+    assert!(received.shown >= 150 && received.decoded >= received.shown);
     assert_eq!((sent.width, sent.height, sent.codec), (640, 360, "H264"));
     assert_eq!((received.width, received.height, received.codec), (640, 360, "H264"));
     assert!(sent.encode_ms > 0.0);
@@ -234,14 +235,16 @@ fn a_network_that_stands_still_leaves_frames_out_and_loses_none_that_were_encode
 #[test]
 fn every_codec_survives_loss_and_reordering() {
     for &codec in VideoCodec::BUILT {
-        let call = call_with(&[codec], |number| (number % 20 == 7).then_some(Some(3)), VideoSink::None);
+        // Small, so that a busy machine has no reason to make it smaller, which takes a key frame.
+        let losses: Losses = |number| (number % 20 == 7).then_some(Some(3));
+        let call = Call { size: (320, 180), ..call_with(&[codec], losses, VideoSink::None) };
         call.recv.set_path(Duration::from_secs(1), 0.0);
         let shown = call.run(|shown| shown.len() >= 60);
         assert!(shown.is_sorted(), "{codec:?}: {shown:?}");
         let (sent, received) = (call.send.stats(), call.recv.stats());
         assert_eq!((sent.codec, received.codec), (codec.name(), codec.name()));
         assert_eq!((sent.key_frames, received.key_frames_asked, received.dropped), (1, 0, 0), "{codec:?}");
-        assert_eq!((received.width, received.height), (640, 360), "{codec:?}");
+        assert_eq!((received.width, received.height), (320, 180), "{codec:?}");
         call.close();
     }
 }
@@ -258,8 +261,7 @@ fn a_codec_that_changes_in_the_call_is_followed_there_and_back_without_a_gap() {
     // The size stays, so that nothing but the codec makes key frames.
     for (bps, codec) in [(1_400_000, "H264"), (200_000, "VP9"), (1_400_000, "H264")] {
         give(bps);
-        shown.extend(call.run(|_| call.recv.stats().codec == codec));
-        assert_eq!(call.send.stats().codec, codec);
+        shown.extend(call.run(|_| [call.send.stats().codec, call.recv.stats().codec] == [codec; 2]));
     }
     shown.extend(call.run(|shown| shown.len() >= 10));
     // Each run begins to count anew.

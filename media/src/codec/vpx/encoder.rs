@@ -64,7 +64,7 @@ fn kbps(bitrate: Bitrate) -> u32 {
 
 fn open(codec: Vpx, content: Content, size: (u32, u32), bitrate: Bitrate) -> Result<RawEncoder, CodecError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    // A key frame of half a second's bits, so that it does not hold up what follows for longer.
+    // The bits of nine frames, so that a key frame holds up what follows for no more than 0.3 s.
     let key_frame_percent = 900;
     let settings =
         Settings { codec, size, kbps: kbps(bitrate), threads: threads(codec, size, cores), key_frame_percent };

@@ -74,7 +74,7 @@ pub(super) struct Settings {
     pub(super) size: (u32, u32),
     pub(super) kbps: u32,
     pub(super) threads: u32,
-    /// In percent of what the bitrate control gives a frame, how much larger a key frame may be.
+    /// How large a key frame may be, in percent of what a frame has on average.
     pub(super) key_frame_percent: u32,
 }
 
@@ -107,8 +107,8 @@ impl RawEncoder {
         config.g_threads = settings.threads;
         config.g_timebase = ffi::vpx_rational { num: 1, den: TICKS_PER_SECOND };
         config.g_lag_in_frames = 0;
-        // Whoever lacks a picture waits for its repair or asks for a key frame, and decodes nothing meanwhile: frames
-        // that could be decoded all the same would cost 3 to 5 % of the bitrate for nothing.
+        // Whoever lacks a picture waits for its repair or asks for a key frame, and decodes nothing meanwhile: that frames
+        // could be decoded all the same would cost bits for nothing.
         config.g_error_resilient = 0;
         config.kf_mode = ffi::VPX_KF_DISABLED;
         config.rc_end_usage = ffi::VPX_CBR;
