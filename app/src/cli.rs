@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use parlor_media::{AudioSink, AudioSource, IcePolicy, ScreenSource, VideoSink, VideoSource};
+use parlor_media::{AudioSink, AudioSource, IcePolicy, ScreenSource, VideoCodec, VideoSink, VideoSource};
 use parlor_net::{Multiaddr, PeerId};
 
 use crate::{
@@ -143,6 +143,10 @@ pub struct Shared {
     /// Also record the other's screen, when it is shared: none | file:OUT.y4m
     #[arg(long, value_name = "SINK", default_value_t)]
     pub screen_out: VideoSink,
+    /// Send and take pictures of this codec alone: h264 | vp8 | vp9. Without it, both sides use what suits the link and the
+    /// machine, of what both have
+    #[arg(long, value_name = "CODEC", value_parser = video_codec)]
+    pub video_codec: Option<VideoCodec>,
     /// Write when marked frames were captured and shown (`captured|shown,MARK,UNIX_US`), and each 10 ms of sound taken in
     /// and played (`said|heard,PIECE,UNIX_US`), to measure delays
     #[arg(long, value_name = "FILE.csv")]
@@ -294,6 +298,13 @@ fn link_text(text: &str) -> Result<String, LinkError> {
     if is_link(text) { Ok(text.to_owned()) } else { Err(LinkError::Scheme) }
 }
 
+fn video_codec(text: &str) -> Result<VideoCodec, String> {
+    VideoCodec::named(text).ok_or_else(|| {
+        let names: Vec<_> = VideoCodec::BUILT.iter().map(|codec| codec.name().to_lowercase()).collect();
+        format!("this Parlor has {}", names.join(", "))
+    })
+}
+
 fn seconds(text: &str) -> Result<std::time::Duration, String> {
     text.parse::<f64>()
         .ok()
@@ -337,6 +348,19 @@ mod tests {
         assert_eq!(parse(&["--no-lobby", "--lobby"]).shared.wants_lobby(), Some(true), "the last word counts");
         for wrong in [["--node", "/ip4/192.0.2.7/tcp/1"], ["--room", "Chess"], ["--relay", "perhaps"]] {
             assert!(Cli::try_parse_from([&["parlor"], &wrong[..]].concat()).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn codecs_are_named_and_others_refused_with_those_there_are() {
+        for &codec in VideoCodec::BUILT {
+            let name = codec.name().to_lowercase();
+            assert_eq!(parse(&["--video-codec", &name]).shared.video_codec, Some(codec));
+        }
+        assert_eq!(parse(&[]).shared.video_codec, None);
+        for wrong in ["av1", "", "h264,vp8"] {
+            let error = Cli::try_parse_from(["parlor", "--video-codec", wrong]).unwrap_err().to_string();
+            assert!(error.contains("this Parlor has h264"), "{error}");
         }
     }
 

@@ -161,6 +161,7 @@ impl<'a> Prepared<'a> {
                 relay: shared.relay.map(Into::into),
                 video_out: shared.video_out.clone(),
                 screen_out: shared.screen_out.clone(),
+                video_codec: shared.video_codec,
                 frame_log: shared.frame_log.clone(),
             },
             lan: !shared.no_lan,

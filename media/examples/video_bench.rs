@@ -2,10 +2,10 @@
 //! without a network in between.
 //!
 //! ```text
-//! video_bench [CLIP.y4m] [SECONDS]
+//! video_bench [CLIP.y4m] [SECONDS] [h264|vp8|vp9]
 //! ```
 //!
-//! Without a clip it is the test card. Prints frame rate, bitrate, encode time, capture-to-shown delay and, on Linux,
+//! Without a clip it is the test card; without a codec, whichever suits. Prints frame rate, bitrate, encode time, capture-to-shown delay and, on Linux,
 //! CPU seconds per minute for each thread and the memory of the process.
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 #![expect(clippy::disallowed_methods, reason = "it measures")]
@@ -22,7 +22,7 @@ use std::{
 };
 
 use parlor_media::{
-    Camera, VideoSink, VideoSource, frame_slot,
+    Camera, VideoCodec, VideoSink, VideoSource, frame_slot,
     pipeline::{Timing, video_recv::VideoRecv, video_send::VideoSend},
     rtp::{IncomingPacket, OutgoingPacket},
 };
@@ -31,6 +31,8 @@ fn main() -> std::io::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let source = arguments.next().map_or(VideoSource::TestCard, |path| VideoSource::File(path.into()));
     let seconds: u64 = arguments.next().and_then(|text| text.parse().ok()).unwrap_or(20);
+    let codec = arguments.next().and_then(|name| VideoCodec::named(&name));
+    let codecs = codec.as_ref().map_or(VideoCodec::BUILT, std::slice::from_ref);
 
     let (camera_slot, frames) = frame_slot(|| ());
     let (outgoing, mut wire) = tokio::sync::mpsc::channel(512);
@@ -39,15 +41,15 @@ fn main() -> std::io::Result<()> {
     let (bytes, packets) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let counters = (Arc::clone(&bytes), Arc::clone(&packets));
     let camera = Camera::open(&source, vec![camera_slot], None, |event| println!("{event:?}"));
-    let send = VideoSend::spawn(frames, outgoing)?;
+    let send = VideoSend::spawn(frames, outgoing, codecs)?;
     let recv = VideoRecv::spawn(incoming, out, VideoSink::None, Timing::default(), |event| println!("{event:?}"))?;
     let network = thread::Builder::new().name("network".to_owned()).spawn(move || {
         while let Some(packet) = wire.blocking_recv() {
             counters.0.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
             counters.1.fetch_add(1, Ordering::Relaxed);
-            let OutgoingPacket { sequence, timestamp, marker, payload, captured_unix_us, .. } = packet;
+            let OutgoingPacket { sequence, timestamp, marker, payload, codec, captured_unix_us, .. } = packet;
             let arrived = Instant::now();
-            let packet = IncomingPacket { sequence, timestamp, marker, payload, arrived, captured_unix_us };
+            let packet = IncomingPacket { sequence, timestamp, marker, payload, codec, arrived, captured_unix_us };
             if to_receiver.send(packet).is_err() {
                 return;
             }

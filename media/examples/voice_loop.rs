@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 timestamp: packet.timestamp,
                 marker: packet.marker,
                 payload: packet.payload,
+                codec: None,
                 arrived: now(),
                 captured_unix_us: packet.captured_unix_us,
             });

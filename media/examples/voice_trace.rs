@@ -180,6 +180,7 @@ fn travel(
             timestamp,
             marker: i == 0,
             payload,
+            codec: None,
             arrived: start + Duration::from_secs_f64(due / 1_000.0),
             captured_unix_us: None,
         });

@@ -213,7 +213,15 @@ impl Sender {
         };
         let arrived = self.at(at);
         let marker = sequence == 0;
-        self.call.voice.push(IncomingPacket { sequence, timestamp, marker, payload, arrived, captured_unix_us: None });
+        self.call.voice.push(IncomingPacket {
+            sequence,
+            timestamp,
+            marker,
+            payload,
+            arrived,
+            captured_unix_us: None,
+            codec: None,
+        });
     }
 
     fn voice(&mut self, ms: u64, packet: Packet) {

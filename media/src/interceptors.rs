@@ -11,12 +11,16 @@ pub(crate) mod deliver;
 #[cfg(test)]
 mod fuzz;
 pub(crate) mod nack;
+pub(crate) mod payload_types;
 pub(crate) mod rtcp_tap;
 pub(crate) mod rtx;
 
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicU32, AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -25,6 +29,9 @@ use rtc::{
     sansio::Protocol,
     shared::error::Error,
 };
+
+use crate::codec::VideoCodec;
+use payload_types::PayloadTypes;
 
 /// What a stream carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -196,6 +203,8 @@ pub(crate) struct Meter {
     pub(crate) max_bps: AtomicU32,
     /// So many more are of use while a screen is shared.
     pub(crate) max_screen_bps: AtomicU32,
+    /// What the first descriptions settled; later ones may not change it (RFC 3264, section 8.3.2).
+    pub(crate) payload_types: OnceLock<PayloadTypes>,
     /// Round-trip time in microseconds; 0 until it is known.
     rtt_us: AtomicU32,
 }
@@ -212,6 +221,11 @@ impl Meter {
     /// The part of packets that is lost on the way to us, before repair.
     pub(crate) fn loss(&self) -> f32 {
         self.receive_loss.load(Ordering::Relaxed) as f32 / 256.0
+    }
+
+    /// The codecs of pictures that both ends have; none before they are described.
+    pub(crate) fn video_codecs(&self) -> Vec<VideoCodec> {
+        self.payload_types.get().map(PayloadTypes::codecs).unwrap_or_default()
     }
 
     fn set_rtt(&self, rtt: Duration) {

@@ -31,6 +31,7 @@ mod stats;
 mod y4m;
 
 pub use capture::{Camera, CameraEvent, cameras};
+pub use codec::VideoCodec;
 pub use devices::{Device, DeviceChoice, DeviceWatch, Devices};
 pub use frame::{Frame, MediaTime};
 pub use frame_log::FrameLog;

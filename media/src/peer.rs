@@ -43,9 +43,10 @@ use webrtc::{
     rtp_transceiver::RtpSender,
 };
 
-pub(crate) use crate::interceptors::{Kind, Meter, rtcp_tap::Feedback};
+pub(crate) use crate::interceptors::{Kind, Meter, payload_types::PayloadTypes, rtcp_tap::Feedback};
 use crate::{
     Ice, IcePolicy, Interfaces, Path, PathKind,
+    codec::VideoCodec,
     interceptors::{congestion::Congestion, deliver::Deliver, nack::RequestLost, rtcp_tap::TapRtcp},
     rtp::{IncomingPacket, OutgoingPacket},
 };
@@ -115,6 +116,8 @@ pub(crate) struct Peer {
     /// Makes the connection's task look at what it has to send.
     nudge: Arc<Notify>,
     meter: Arc<Meter>,
+    /// The codecs of pictures that may be agreed upon, the preferred first.
+    codecs: &'static [VideoCodec],
     policy: IcePolicy,
     sockets: Sockets,
     /// We have relays of our own.
@@ -148,7 +151,12 @@ pub(crate) struct Incoming {
 
 impl Peer {
     /// Binds sockets; sends nothing.
-    pub(crate) async fn new(with_video: bool, interfaces: Interfaces, ice: &Ice) -> Result<(Self, PeerOutput), Error> {
+    pub(crate) async fn new(
+        with_video: bool,
+        codecs: &'static [VideoCodec],
+        interfaces: Interfaces,
+        ice: &Ice,
+    ) -> Result<(Self, PeerOutput), Error> {
         let servers = Servers::resolve(ice).await;
         if ice.policy == IcePolicy::RelayOnly && servers.relays.is_empty() {
             return Err(Error::NoRelay);
@@ -169,9 +177,10 @@ impl Peer {
             TapRtcp::new(feedback.clone(), Arc::clone(&meter)),
             RequestLost::new(rand::random(), Arc::clone(&meter)),
             Deliver::new(audio_in, video_in, screen_in, Arc::clone(&meter)),
+            Arc::clone(&meter),
         );
         let connection = PeerConnectionBuilder::new()
-            .with_media_engine(engine::media()?)
+            .with_media_engine(engine::media(codecs)?)
             .with_setting_engine(engine::settings())
             .with_interceptor_registry(interceptors)
             .with_configuration(configuration(ice.policy, servers))
@@ -181,10 +190,10 @@ impl Peer {
             .build()
             .await?;
         let connection: Arc<dyn PeerConnection> = Arc::new(connection);
-        let audio = Sending::new(&connection, Kind::Audio).await?;
-        let video = if with_video { Some(Sending::new(&connection, Kind::Video).await?) } else { None };
+        let audio = Sending::new(&connection, Kind::Audio, codecs).await?;
+        let video = if with_video { Some(Sending::new(&connection, Kind::Video, codecs).await?) } else { None };
         // The last: sections of one kind are matched in their order.
-        let screen = Sending::new(&connection, Kind::Screen).await?;
+        let screen = Sending::new(&connection, Kind::Screen, codecs).await?;
         meter.local_screen.set(screen.track.ssrc, None);
         let mut tasks = JoinSet::new();
         tasks.spawn(attend(audio.track.clone(), events, Arc::clone(&nudge)));
@@ -198,6 +207,7 @@ impl Peer {
             feedback,
             nudge,
             meter,
+            codecs,
             policy: ice.policy,
             sockets,
             has_relays,
@@ -226,25 +236,35 @@ impl Peer {
         self.sockets.set_relaying(self.has_relays);
         self.note_screen(&sdp);
         let connection = Arc::clone(&self.connection);
-        guarded(sdp, |sdp| async move {
+        let answer = guarded(sdp, |sdp| async move {
             connection.set_remote_description(RTCSessionDescription::offer(sdp)?).await?;
             let answer = connection.create_answer(None).await?;
             let sdp = candidate::without_candidates(&answer.sdp);
             connection.set_local_description(answer).await?;
             Ok(sdp)
         })
-        .await
+        .await?;
+        self.settle_codecs(&answer);
+        Ok(answer)
     }
 
     /// Takes the answer to the latest offer.
     pub(crate) async fn accept_answer(&self, sdp: String) -> Result<(), Error> {
         self.note_screen(&sdp);
         let connection = Arc::clone(&self.connection);
+        let answer = sdp.clone();
         guarded(
             sdp,
             |sdp| async move { Ok(connection.set_remote_description(RTCSessionDescription::answer(sdp)?).await?) },
         )
-        .await
+        .await?;
+        self.settle_codecs(&answer);
+        Ok(())
+    }
+
+    /// The first answer says which codecs both ends have, and by which payload types.
+    fn settle_codecs(&self, answer: &str) {
+        self.meter.payload_types.get_or_init(|| PayloadTypes::parse(answer, self.codecs));
     }
 
     /// Which of the far end's streams carries a screen. Before the stack reads the description: the streams are bound then.
@@ -298,7 +318,7 @@ impl Peer {
         };
         let Some(Sending { track, sender }) = sending else { return };
         let parameters = sender.get_parameters().await.ok();
-        let Some(negotiated) = parameters.and_then(|parameters| Negotiated::new(kind, &parameters)) else {
+        let Some(negotiated) = parameters.and_then(|parameters| Negotiated::new(kind, self.codecs, &parameters)) else {
             return tracing::info!(?kind, "the other side takes no such stream");
         };
         let (connected, feedback) = (self.connected.subscribe(), self.feedback.clone());
@@ -359,10 +379,17 @@ impl Peer {
 }
 
 impl Sending {
-    async fn new(connection: &Arc<dyn PeerConnection>, kind: Kind) -> Result<Self, Error> {
-        let track = Track::new(kind);
+    async fn new(
+        connection: &Arc<dyn PeerConnection>,
+        kind: Kind,
+        codecs: &'static [VideoCodec],
+    ) -> Result<Self, Error> {
+        let track = Track::new(kind, codecs);
         let local: Arc<dyn TrackLocal> = Arc::clone(&track.local) as _;
-        let sender = connection.add_track(local).await?;
+        let sender = connection.add_track(Arc::clone(&local)).await?;
+        // The stack keeps the first codec of a new track, and would attend to nothing that is sent with another; of one
+        // that replaces it, it keeps all.
+        sender.replace_track(local).await?;
         Ok(Self { track, sender })
     }
 }

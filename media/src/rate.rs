@@ -1,10 +1,11 @@
 //! How much to send, and of what: pure, from what the far end reports to what each stream may take.
 //!
 //! [`Controller`] turns the fate of packets into a bitrate for all of them together, [`Pacer`] spreads packets in time,
-//! [`Repairs`] says which are worth sending again, [`Allocation`] divides the bitrate (voice first), and [`Ladder`] picks a size and a frame rate for the picture's
-//! part. None of them reads a clock or does I/O; a simulated link tries them all in `simulator`.
+//! [`Repairs`] says which are worth sending again, [`Allocation`] divides the bitrate (voice first), [`Ladder`] picks a size and a frame rate for the picture's
+//! part, and [`CodecChoice`] a codec. None of them reads a clock or does I/O; a simulated link tries them all in `simulator`.
 
 mod allocation;
+mod codec_choice;
 mod controller;
 mod delay;
 mod delivery;
@@ -18,6 +19,7 @@ mod simulator;
 mod wall;
 
 pub(crate) use allocation::{Allocation, Demand, HEADERS, packet_size};
+pub(crate) use codec_choice::{CodecChoice, Situation};
 pub(crate) use controller::{Controller, Outcome};
 pub(crate) use history::{Arrival, History};
 pub use ladder::Limit;

@@ -4,6 +4,8 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::codec::VideoCodec;
+
 /// A packet on its way out, without the fields that the adapter fills in (SSRC, payload type, extensions' ids).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingPacket {
@@ -13,8 +15,10 @@ pub struct OutgoingPacket {
     pub timestamp: u32,
     /// Last packet of a frame (video); first after silence (audio).
     pub marker: bool,
-    /// RTP payload in the codec's packetization (RFC 6184, RFC 7587).
+    /// RTP payload in the codec's packetization (RFC 6184, RFC 7741, RFC 9628, RFC 7587).
     pub payload: Bytes,
+    /// What the picture is coded with; `None` for audio.
+    pub codec: Option<VideoCodec>,
     /// How many of the packets before it this one should repeat, where the far end takes that (RFC 2198).
     pub copies: u8,
     /// Unix time of capture in microseconds, for the absolute capture time extension.
@@ -34,6 +38,8 @@ pub struct IncomingPacket {
     pub marker: bool,
     /// RTP payload.
     pub payload: Bytes,
+    /// What the picture is coded with; `None` for audio.
+    pub codec: Option<VideoCodec>,
     /// When it came in.
     pub arrived: Instant,
     /// Unix time of capture in microseconds, as the sender says.

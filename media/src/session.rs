@@ -24,7 +24,9 @@ pub use event::{CameraState, DeviceKind, DeviceProblem, Path, PathKind, Problem,
 pub use stats::{AudioRecvStats, Limit, Stats, VideoRecvStats, VideoSendStats};
 pub use trial::{Trial, TrialConfig, TrialEvent, TrialPhase, TrialProgress, TrialResult};
 
-use crate::{AudioSink, AudioSource, DeviceChoice, FrameSender, ScreenSource, VideoSink, VideoSource};
+use crate::{
+    AudioSink, AudioSource, DeviceChoice, FrameSender, ScreenSource, VideoSink, VideoSource, codec::VideoCodec,
+};
 use driver::{Command, Driver};
 
 /// Commands that wait for the session.
@@ -66,6 +68,8 @@ pub struct SessionConfig {
     /// A CSV file that gets `captured|shown,MARK,UNIX_US` lines for frames that carry a bar code (see
     /// [`crate::frame_mark`]): how delays are measured.
     pub frame_log: Option<std::path::PathBuf>,
+    /// Send and take pictures of this codec alone; `None`: all that were built, whichever suits.
+    pub video_codec: Option<VideoCodec>,
 }
 
 /// Which interfaces candidates are gathered on.

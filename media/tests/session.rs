@@ -6,7 +6,7 @@ mod pair;
 use std::time::Duration;
 
 use pair::{End, Pair, config};
-use parlor_media::{CameraState, SessionConfig, SessionEvent};
+use parlor_media::{CameraState, SessionConfig, SessionEvent, VideoCodec};
 use tokio::time::Instant;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -22,6 +22,41 @@ async fn two_sessions_see_and_hear_each_other() {
     assert!(stats.send_bps > 10_000 && stats.recv_bps > 10_000, "{stats:?}");
     assert!(stats.video_send.frames > 0 && stats.audio_recv.packets > 0, "{stats:?}");
     assert!(stats.rtt_ms.is_some_and(|rtt| rtt < 200.0), "{stats:?}");
+    pair.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_side_that_has_one_codec_only_gets_and_sends_that_whoever_calls() {
+    for &codec in VideoCodec::BUILT {
+        for caller_has_one in [true, false] {
+            let (mut caller, mut callee) = (config(), config());
+            (if caller_has_one { &mut caller } else { &mut callee }).0.video_codec = Some(codec);
+            let mut pair = Pair::spawn(caller, callee);
+            pair.caller.session.create_offer();
+            pair.negotiate().await;
+            pair.start();
+            for end in [&mut pair.caller, &mut pair.callee] {
+                end.until(|event| matches!(event, SessionEvent::FirstVideoFrame)).await;
+                let name = codec.name();
+                end.stats(|stats| stats.video_send.codec == name && stats.video_recv.codec == name).await;
+            }
+            pair.close().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sides_without_a_codec_in_common_talk_without_pictures() {
+    let (mut caller, mut callee) = (config(), config());
+    (caller.0.video_codec, callee.0.video_codec) = (Some(VideoCodec::H264), Some(VideoCodec::Vp9));
+    let mut pair = Pair::spawn(caller, callee);
+    pair.caller.session.create_offer();
+    pair.negotiate().await;
+    pair.start();
+    for end in [&mut pair.caller, &mut pair.callee] {
+        end.until(|event| matches!(event, SessionEvent::FirstAudio)).await;
+        assert!(!end.seen.iter().any(|event| matches!(event, SessionEvent::FirstVideoFrame | SessionEvent::Failed(_))));
+    }
     pair.close().await;
 }
 

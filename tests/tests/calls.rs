@@ -45,6 +45,14 @@ fn talks(side: &mut Peer, call: &Event) {
     }
 }
 
+/// The other's picture comes and ours goes, in this codec.
+fn sees_and_is_seen_in(side: &mut Peer, codec: &str) {
+    side.expect_where("stats", SOON * 2, |stats| {
+        let (send, recv) = (&stats["video_send"], &stats["video_recv"]);
+        [send, recv].iter().all(|way| way["codec"] == codec && way["fps"].as_f64().unwrap() > 5.0)
+    });
+}
+
 /// It is over on this side, for this reason, and the devices are closed.
 fn ends(side: &mut Peer, call: &Event, reason: &str) {
     let ended = side.expect_of(call, "ended", SOON);
@@ -66,6 +74,25 @@ fn the_caller_hangs_up() {
         ann.tell(&json!({ "do": "hangup" }));
         ends(&mut ann, &call, "hung_up");
         ends(&mut bob, &call, "remote_hung_up");
+    });
+}
+
+#[test]
+fn pictures_go_both_ways_in_every_codec_that_one_side_insists_on() {
+    in_lab(|| {
+        let lan = Lan::new(2);
+        for (flag, codec) in [("h264", "H264"), ("vp8", "VP8"), ("vp9", "VP9")] {
+            let stats = ["--stats-every", "0.5"];
+            let mut ann = Peer::named("Ann").args([&["--video-codec", flag], &stats[..]].concat()).start(&lan[0]);
+            let mut bob = Peer::named("Bob").args(stats).start(&lan[1]);
+            sees(&mut ann, &bob);
+            sees(&mut bob, &ann);
+            let call = talk(&mut ann, &mut bob);
+            sees_and_is_seen_in(&mut ann, codec);
+            sees_and_is_seen_in(&mut bob, codec);
+            ann.tell(&json!({ "do": "hangup" }));
+            ends(&mut ann, &call, "hung_up");
+        }
     });
 }
 

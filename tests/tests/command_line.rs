@@ -20,13 +20,14 @@ fn headless(name: &str, data_dir: &Path, rest: &[&str]) -> (Option<i32>, String)
 #[test]
 fn a_wrong_flag_is_explained_and_exits_with_2() {
     let dir = tempfile::tempdir().unwrap();
-    let wrong: [&[&str]; 12] = [
+    let wrong: [&[&str]; 13] = [
         &["--dial", "not-an-address"],
         &["--camera", "file:"],
         &["--camera", ""],
         &["--mic", "file:"],
         &["--speaker", ""],
         &["--video-out", "screen"],
+        &["--video-codec", "av1"],
         &["--accept", "everybody"],
         &["--kind", "smell"],
         &["--hangup-after=-1"],

@@ -1,6 +1,6 @@
 use std::{path::PathBuf, sync::Arc};
 
-use parlor_media::{AudioSink, AudioSource, IcePolicy, Interfaces, VideoSink, VideoSource};
+use parlor_media::{AudioSink, AudioSource, IcePolicy, Interfaces, VideoCodec, VideoSink, VideoSource};
 use parlor_net::{Keypair, Multiaddr, PeerId};
 
 use super::Notice;
@@ -68,6 +68,8 @@ pub struct Overrides {
     pub video_out: VideoSink,
     /// Where the other's screen is recorded.
     pub screen_out: VideoSink,
+    /// Pictures are sent and taken in this codec alone.
+    pub video_codec: Option<VideoCodec>,
     /// Where frame marks are logged.
     pub frame_log: Option<PathBuf>,
 }

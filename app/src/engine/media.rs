@@ -218,6 +218,7 @@ impl Engine {
             remote: self.slots.remote.clone(),
             remote_screen: self.slots.screen.clone(),
             frame_log: overrides.frame_log.clone(),
+            video_codec: overrides.video_codec,
         });
         let privacy = CandidatePrivacy::new(on_lan);
         self.media = ActiveMedia { session: Some((call, session, events)), privacy, ..ActiveMedia::none() };

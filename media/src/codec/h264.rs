@@ -10,10 +10,7 @@ mod payload;
 
 pub(crate) use decoder::Decoder;
 pub(crate) use encoder::Encoder;
-pub(crate) use payload::{Depacketizer, MAX_PAYLOAD, Packetizer, starts_key_frame};
-
-/// The codec's name in SDP.
-const NAME: &str = "H264";
+pub(crate) use payload::{Depacketizer, Packetizer, starts_key_frame};
 
 /// The NAL units of an Annex B bitstream (ITU-T H.264, B.1), without their start codes.
 pub(crate) fn nal_units(bitstream: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -15,7 +15,10 @@ use rtc::{
 };
 
 use super::{Kind, Meter, Stage};
-use crate::{codec::red, rtp::IncomingPacket};
+use crate::{
+    codec::{VideoCodec, red},
+    rtp::IncomingPacket,
+};
 
 /// When the media in a packet was captured, by the sender's wall clock.
 /// <https://webrtc.googlesource.com/src/+/main/docs/native-code/rtp-hdrext/abs-capture-time>
@@ -38,6 +41,9 @@ pub(crate) struct Deliver {
 struct Stream {
     kind: Kind,
     capture_time: Option<u8>,
+    /// The payload type of its first packet, and the codec.
+    payload_type: u8,
+    codec: Option<VideoCodec>,
 }
 
 impl Deliver {
@@ -49,6 +55,12 @@ impl Deliver {
         meter: Arc<Meter>,
     ) -> Self {
         Self { streams: HashMap::new(), audio, video, screen, meter }
+    }
+
+    /// The codec of a picture's packet: as the descriptions have it, whatever the stream began with.
+    fn codec(&self, stream: &Stream, payload_type: u8) -> Option<VideoCodec> {
+        let settled = self.meter.payload_types.get().and_then(|types| types.codec(payload_type));
+        settled.or_else(|| stream.codec.filter(|_| stream.payload_type == payload_type))
     }
 
     fn hand_over(&self, pipeline: &SyncSender<IncomingPacket>, packet: IncomingPacket) {
@@ -71,6 +83,14 @@ impl Stage for Deliver {
         if rtp.payload.is_empty() && stream.kind == Kind::Audio {
             return;
         }
+        let codec = match stream.kind {
+            Kind::Audio => None,
+            Kind::Video | Kind::Screen => {
+                // Of what was not agreed upon, nothing can be made.
+                let Some(codec) = self.codec(stream, rtp.header.payload_type) else { return };
+                Some(codec)
+            }
+        };
         self.meter.received_bytes.fetch_add(rtp.payload.len() as u64, Ordering::Relaxed);
         let incoming = IncomingPacket {
             sequence: rtp.header.sequence_number,
@@ -78,6 +98,7 @@ impl Stage for Deliver {
             marker: rtp.header.marker,
             captured_unix_us: stream.capture_time.and_then(|id| capture_time(&rtp.header, id)),
             payload: rtp.payload,
+            codec,
             arrived: packet.now,
         };
         match stream.kind {
@@ -111,7 +132,8 @@ impl Stage for Deliver {
         }
         let extension = stream.rtp_header_extensions.iter().find(|extension| extension.uri == ABS_CAPTURE_TIME);
         let capture_time = extension.and_then(|extension| u8::try_from(extension.id).ok());
-        self.streams.insert(stream.ssrc, Stream { kind, capture_time });
+        let codec = stream.mime_type.split('/').nth(1).and_then(VideoCodec::named);
+        self.streams.insert(stream.ssrc, Stream { kind, capture_time, payload_type: stream.payload_type, codec });
     }
 
     fn unbind_remote(&mut self, stream: &StreamInfo) {
@@ -148,8 +170,9 @@ mod tests {
     use rtc::interceptor::RTPHeaderExtension;
 
     use super::*;
-    use crate::interceptors::testing::{
-        AUDIO, SCREEN, SCREEN_RTX, VIDEO, audio_stream, pass_in, rtp, screen_stream, video_stream,
+    use crate::interceptors::{
+        payload_types::PayloadTypes,
+        testing::{AUDIO, SCREEN, SCREEN_RTX, VIDEO, audio_stream, pass_in, rtp, screen_stream, video_stream},
     };
 
     fn stage(room: usize) -> (Deliver, mpsc::Receiver<IncomingPacket>, mpsc::Receiver<IncomingPacket>) {
@@ -221,6 +244,19 @@ mod tests {
         pass_in(&mut stage, packet);
         let came: Vec<_> = audio.try_iter().map(|p| (p.sequence, p.timestamp, p.captured_unix_us)).collect();
         assert_eq!(came, [(8, 960, Some(1_795_360_000_000_000)), (7, 0, None)]);
+    }
+
+    #[test]
+    fn each_picture_says_its_codec_and_what_was_not_agreed_upon_is_dropped() {
+        let (mut stage, _audio, video) = stage(4);
+        let answer = "m=video 9 X 102 98\na=rtpmap:102 H264/90000\na=fmtp:102 packetization-mode=1\n\
+                      a=rtpmap:98 VP9/90000\n";
+        stage.meter.payload_types.set(PayloadTypes::parse(answer, VideoCodec::BUILT)).unwrap();
+        for payload_type in [102, 98, 96, 102] {
+            pass_in(&mut stage, rtp(Instant::now(), VIDEO, payload_type, 1, &[2]));
+        }
+        let codecs: Vec<_> = video.try_iter().map(|packet| packet.codec).collect();
+        assert_eq!(codecs, [VideoCodec::H264, VideoCodec::Vp9, VideoCodec::H264].map(Some));
     }
 
     #[test]

@@ -49,7 +49,7 @@ fn rtcp_bytes(count: u8, kind: u8, body: &[u32]) -> Vec<u8> {
 #[expect(clippy::disallowed_methods, reason = "packets need a time of arrival; any will do")]
 fn fuzz_rtp_and_retransmissions() {
     let now = Instant::now();
-    let (mut rtx, mut nack) = (UnwrapRtx::default(), RequestLost::new(1, Arc::default()));
+    let (mut rtx, mut nack) = (UnwrapRtx::new(Arc::default()), RequestLost::new(1, Arc::default()));
     for stream in [video_stream(), audio_stream()] {
         rtx.bind_remote(&stream);
         nack.bind_remote(&stream);

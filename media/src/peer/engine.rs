@@ -1,13 +1,13 @@
 //! How the peer connection is set up: codecs, header extensions, timers, interceptors.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rtc::{
     ice::mdns::MulticastDnsMode,
     interceptor::{NackResponderBuilder, ReceiverReportBuilder, SenderReportBuilder},
     peer_connection::configuration::{
         interceptor_registry::{Registry, Slot},
-        media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX},
+        media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9},
     },
     rtp_transceiver::rtp_sender::{
         RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability, RtpCodecKind,
@@ -16,14 +16,17 @@ use rtc::{
 use webrtc::peer_connection::{MediaEngine, SettingEngine, SettingEngineBuilder};
 
 use super::Error;
-use crate::interceptors::{
-    Kind, Queued,
-    arrivals::ReportArrivals,
-    congestion::{Congestion, TRANSPORT_CC},
-    deliver::{ABS_CAPTURE_TIME, Deliver},
-    nack::RequestLost,
-    rtcp_tap::TapRtcp,
-    rtx::UnwrapRtx,
+use crate::{
+    codec::VideoCodec,
+    interceptors::{
+        Kind, Meter, Queued,
+        arrivals::ReportArrivals,
+        congestion::{Congestion, TRANSPORT_CC},
+        deliver::{ABS_CAPTURE_TIME, Deliver},
+        nack::RequestLost,
+        rtcp_tap::TapRtcp,
+        rtx::UnwrapRtx,
+    },
 };
 
 /// Loudness of the audio in a packet (RFC 6464).
@@ -31,8 +34,6 @@ pub(super) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-leve
 /// Which section of the description a packet belongs to (RFC 8843, section 14).
 const MID: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 
-const H264_PAYLOAD_TYPE: u8 = 102;
-const RTX_PAYLOAD_TYPE: u8 = 103;
 const OPUS_PAYLOAD_TYPE: u8 = 111;
 
 /// Redundant audio (RFC 2198), and its payload type here, which is the browsers' too.
@@ -60,29 +61,51 @@ const RELAY_PATIENCE: Duration = Duration::from_millis(150);
 /// reports of its own.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The codec that a kind of media is sent with.
-pub(super) fn codec(kind: Kind) -> RTCRtpCodec {
+/// The payload type that we offer for a codec, the browsers' own; that of its retransmissions is the next.
+const fn payload_type(codec: VideoCodec) -> u8 {
+    match codec {
+        VideoCodec::Vp8 => 96,
+        VideoCodec::Vp9 => 98,
+        VideoCodec::H264 => 102,
+    }
+}
+
+/// The codecs that a kind of media may be sent with, those of pictures as the session has them.
+pub(super) fn codecs(kind: Kind, video: &[VideoCodec]) -> Vec<RTCRtpCodec> {
     match kind {
-        Kind::Audio => RTCRtpCodec {
-            mime_type: MIME_TYPE_OPUS.to_owned(),
-            clock_rate: 48_000,
-            channels: 2,
-            sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
-            rtcp_feedback: vec![feedback("transport-cc", "")],
-        },
+        Kind::Audio => vec![opus()],
+        Kind::Video | Kind::Screen => video.iter().map(|&codec| picture(codec)).collect(),
+    }
+}
+
+fn opus() -> RTCRtpCodec {
+    RTCRtpCodec {
+        mime_type: MIME_TYPE_OPUS.to_owned(),
+        clock_rate: 48_000,
+        channels: 2,
+        sdp_fmtp_line: "minptime=10;useinbandfec=1".to_owned(),
+        rtcp_feedback: vec![feedback("transport-cc", "")],
+    }
+}
+
+fn picture(codec: VideoCodec) -> RTCRtpCodec {
+    let (mime_type, parameters) = match codec {
         // Constrained baseline, level 3.1: 1280 x 720 at 30 frames/s (RFC 6184, section 8.1).
-        Kind::Video | Kind::Screen => RTCRtpCodec {
-            mime_type: MIME_TYPE_H264.to_owned(),
-            clock_rate: 90_000,
-            channels: 0,
-            sdp_fmtp_line: "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f".to_owned(),
-            rtcp_feedback: vec![
-                feedback("ccm", "fir"),
-                feedback("nack", ""),
-                feedback("nack", "pli"),
-                feedback("transport-cc", ""),
-            ],
-        },
+        VideoCodec::H264 => (MIME_TYPE_H264, "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f"),
+        VideoCodec::Vp8 => (MIME_TYPE_VP8, ""),
+        VideoCodec::Vp9 => (MIME_TYPE_VP9, "profile-id=0"),
+    };
+    RTCRtpCodec {
+        mime_type: mime_type.to_owned(),
+        clock_rate: 90_000,
+        channels: 0,
+        sdp_fmtp_line: parameters.to_owned(),
+        rtcp_feedback: vec![
+            feedback("ccm", "fir"),
+            feedback("nack", ""),
+            feedback("nack", "pli"),
+            feedback("transport-cc", ""),
+        ],
     }
 }
 
@@ -90,10 +113,10 @@ fn feedback(typ: &str, parameter: &str) -> RTCPFeedback {
     RTCPFeedback { typ: typ.to_owned(), parameter: parameter.to_owned() }
 }
 
-/// What can be negotiated.
-pub(super) fn media() -> Result<MediaEngine, Error> {
+/// What can be negotiated, with these codecs of pictures, the preferred first.
+pub(super) fn media(video: &[VideoCodec]) -> Result<MediaEngine, Error> {
     let mut engine = MediaEngine::default();
-    let opus = RTCRtpCodecParameters { rtp_codec: codec(Kind::Audio), payload_type: OPUS_PAYLOAD_TYPE };
+    let opus = RTCRtpCodecParameters { rtp_codec: opus(), payload_type: OPUS_PAYLOAD_TYPE };
     engine.register_codec(opus, RtpCodecKind::Audio)?;
     let red = RTCRtpCodec {
         mime_type: RED.to_owned(),
@@ -106,18 +129,18 @@ pub(super) fn media() -> Result<MediaEngine, Error> {
         RTCRtpCodecParameters { rtp_codec: red, payload_type: RED_PAYLOAD_TYPE },
         RtpCodecKind::Audio,
     )?;
-    let h264 = RTCRtpCodecParameters { rtp_codec: codec(Kind::Video), payload_type: H264_PAYLOAD_TYPE };
-    engine.register_codec(h264, RtpCodecKind::Video)?;
-    let rtx = RTCRtpCodec {
-        mime_type: MIME_TYPE_RTX.to_owned(),
-        clock_rate: 90_000,
-        sdp_fmtp_line: format!("apt={H264_PAYLOAD_TYPE}"),
-        ..RTCRtpCodec::default()
-    };
-    engine.register_codec(
-        RTCRtpCodecParameters { rtp_codec: rtx, payload_type: RTX_PAYLOAD_TYPE },
-        RtpCodecKind::Video,
-    )?;
+    for &codec in video {
+        let payload_type = payload_type(codec);
+        let rtx = RTCRtpCodec {
+            mime_type: MIME_TYPE_RTX.to_owned(),
+            clock_rate: 90_000,
+            sdp_fmtp_line: format!("apt={payload_type}"),
+            ..RTCRtpCodec::default()
+        };
+        for (rtp_codec, payload_type) in [(picture(codec), payload_type), (rtx, payload_type + 1)] {
+            engine.register_codec(RTCRtpCodecParameters { rtp_codec, payload_type }, RtpCodecKind::Video)?;
+        }
+    }
     for (uri, kinds) in [
         (MID, &[RtpCodecKind::Audio, RtpCodecKind::Video][..]),
         (TRANSPORT_CC, &[RtpCodecKind::Audio, RtpCodecKind::Video]),
@@ -150,7 +173,13 @@ pub(super) fn settings() -> SettingEngine {
 }
 
 /// The chain, from the network to the pipelines.
-pub(super) fn interceptors(congestion: Congestion, tap: TapRtcp, lost: RequestLost, deliver: Deliver) -> Registry {
+pub(super) fn interceptors(
+    congestion: Congestion,
+    tap: TapRtcp,
+    lost: RequestLost,
+    deliver: Deliver,
+    meter: Arc<Meter>,
+) -> Registry {
     // Reception is reported before repair, so that the sender learns of every loss.
     let report_received = ReceiverReportBuilder::new().with_interval(REPORT_INTERVAL).build();
     let report_sent = SenderReportBuilder::new().with_interval(REPORT_INTERVAL).build();
@@ -160,7 +189,7 @@ pub(super) fn interceptors(congestion: Congestion, tap: TapRtcp, lost: RequestLo
         .with(Slot::from(4_500), Queued::new(tap))
         .with(Slot::from(6_000), Queued::new(ReportArrivals::new(rand::random())))
         .with(Slot::from(6_100), report_received)
-        .with(Slot::from(6_500), Queued::new(UnwrapRtx::default()))
+        .with(Slot::from(6_500), Queued::new(UnwrapRtx::new(meter)))
         .with(Slot::NackGenerator, Queued::new(lost))
         .with(Slot::SenderReport, report_sent)
         .with(Slot::from(14_000), Queued::new(deliver))

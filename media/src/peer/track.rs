@@ -22,7 +22,7 @@ use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStatic
 
 use super::{Error, engine, sections::SCREEN_TRACK};
 use crate::{
-    codec::red::Packer,
+    codec::{VideoCodec, red::Packer},
     interceptors::{
         Kind, Meter,
         deliver::{ABS_CAPTURE_TIME, encode_capture_time},
@@ -49,20 +49,21 @@ pub(super) struct Track {
 }
 
 impl Track {
-    pub(super) fn new(kind: Kind) -> Self {
+    /// A stream of one SSRC, whichever of its codecs a packet is of.
+    pub(super) fn new(kind: Kind, video: &[VideoCodec]) -> Self {
         let ssrc = rand::random();
-        let encoding = RTCRtpEncodingParameters {
+        let encoding = |codec| RTCRtpEncodingParameters {
             rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..RTCRtpCodingParameters::default() },
-            codec: engine::codec(kind),
+            codec,
             ..RTCRtpEncodingParameters::default()
         };
+        let encodings = engine::codecs(kind, video).into_iter().map(encoding).collect();
         let (name, codec_kind) = match kind {
             Kind::Audio => ("audio", RtpCodecKind::Audio),
             Kind::Video => ("video", RtpCodecKind::Video),
             Kind::Screen => (SCREEN_TRACK, RtpCodecKind::Video),
         };
-        let track =
-            MediaStreamTrack::new("parlor".to_owned(), name.to_owned(), name.to_owned(), codec_kind, vec![encoding]);
+        let track = MediaStreamTrack::new("parlor".to_owned(), name.to_owned(), name.to_owned(), codec_kind, encodings);
         Self { kind, ssrc, local: Arc::new(TrackLocalStaticRTP::new(track)) }
     }
 
@@ -74,6 +75,7 @@ impl Track {
 /// What the descriptions settled for a stream that we send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Negotiated {
+    /// Of the voice; of pictures, that of the packet's codec.
     payload_type: u8,
     /// Of packets that carry copies (RFC 2198).
     redundant: Option<u8>,
@@ -82,12 +84,14 @@ pub(super) struct Negotiated {
 }
 
 impl Negotiated {
-    /// `None` when the far end takes no such stream.
-    pub(super) fn new(kind: Kind, parameters: &RTCRtpSendParameters) -> Option<Self> {
-        let mime_type = engine::codec(kind).mime_type;
+    /// `None` when the far end takes no such stream. Which payload type a picture has depends on its codec.
+    pub(super) fn new(kind: Kind, video: &[VideoCodec], parameters: &RTCRtpSendParameters) -> Option<Self> {
+        let known = engine::codecs(kind, video);
         let parameters = &parameters.rtp_parameters;
-        let codec =
-            parameters.codecs.iter().find(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(&mime_type))?;
+        let codec = parameters
+            .codecs
+            .iter()
+            .find(|codec| known.iter().any(|known| codec.rtp_codec.mime_type.eq_ignore_ascii_case(&known.mime_type)))?;
         let redundant = parameters
             .codecs
             .iter()
@@ -134,6 +138,12 @@ pub(super) async fn write(
             return;
         };
         burst = if packet.marker { 0 } else { burst + 1 };
+        let of_picture = packet.codec.map(|codec| meter.payload_types.get()?.payload_type(codec));
+        let negotiated = match of_picture {
+            None => negotiated,
+            Some(Some(payload_type)) => Negotiated { payload_type, ..negotiated },
+            Some(None) => continue,
+        };
         let packet = to_rtp(track.ssrc, negotiated, packet, &mut packer);
         meter.sent_bytes.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
         if track.local.write_rtp(packet).await.is_err() {
@@ -221,6 +231,7 @@ mod tests {
             timestamp: 960,
             marker: true,
             payload: Bytes::from_static(b"voice"),
+            codec: None,
             copies: 0,
             captured_unix_us: Some(1_795_360_000_000_000),
             level: Some(30),

@@ -13,7 +13,10 @@ use std::{
 use super::{Timing, video_out::VideoOut};
 use crate::{
     DeviceKind, DeviceProblem, Frame, FrameSender, MediaTime, Problem, VideoRecvStats, VideoSink, clock,
-    codec::{VideoDecoder, h264},
+    codec::{
+        CodecError, VideoCodec, VideoDecoder,
+        payload::{self, Depacketizer},
+    },
     frame_log::FrameLog,
     playout::{
         lip_sync::LipSync,
@@ -68,9 +71,8 @@ impl VideoRecv {
     ) -> io::Result<Self> {
         let shared = Arc::default();
         let worker = Worker {
-            decoder: Box::new(h264::Decoder::new().map_err(io::Error::other)?),
-            assembly: VideoAssembly::new(h264::starts_key_frame),
-            depacketizer: h264::Depacketizer::default(),
+            decoding: None,
+            assembly: VideoAssembly::new(starts_key_frame),
             timeline: Timeline::default(),
             lip_sync: LipSync::new(timing.voice),
             screen: Screen::new(out, timing.log, clock::now()),
@@ -114,10 +116,26 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// From the packets of a frame to a picture, in one codec.
+struct Decoding {
+    depacketizer: Depacketizer,
+    decoder: Box<dyn VideoDecoder>,
+}
+
+impl Decoding {
+    fn new(codec: VideoCodec) -> Result<Self, CodecError> {
+        Ok(Self { depacketizer: Depacketizer::new(codec), decoder: codec.decoder()? })
+    }
+}
+
+fn starts_key_frame(packet: &IncomingPacket) -> bool {
+    packet.codec.is_some_and(|codec| payload::starts_key_frame(codec, &packet.payload))
+}
+
 struct Worker<E> {
     assembly: VideoAssembly,
-    depacketizer: h264::Depacketizer,
-    decoder: Box<dyn VideoDecoder>,
+    /// Of the codec that came last.
+    decoding: Option<Decoding>,
     timeline: Timeline,
     lip_sync: LipSync<Frame>,
     screen: Screen,
@@ -178,20 +196,11 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
         lock(&self.shared).stats.received += 1;
         let captured = packets.first().map(|packet| self.timeline.media_time(packet.timestamp)).unwrap_or_default();
         let captured_unix_us = packets.iter().find_map(|packet| packet.captured_unix_us);
-        let bitstream = self.depacketizer.depacketize(packets.iter().map(|packet| &packet.payload[..]));
-        let decoded = match bitstream.map(|bitstream| self.decoder.decode(bitstream)) {
-            Some(Ok(decoded)) => decoded,
-            Some(Err(error)) => {
-                tracing::debug!(%error, "a frame can't be decoded");
-                self.assembly.break_chain(clock::now());
-                None
-            }
-            None => {
-                tracing::debug!("a frame's packets make no access unit");
-                self.assembly.break_chain(clock::now());
-                None
-            }
-        };
+        let decoded = decode(&mut self.decoding, &packets).unwrap_or_else(|error| {
+            tracing::debug!(%error, "a frame can't be decoded");
+            self.assembly.break_chain(clock::now());
+            None
+        });
         self.assembly.recycle(packets);
         let decoded = decoded.filter(|frame| {
             let fits = u64::from(frame.width()) * u64::from(frame.height()) <= MAX_PIXELS;
@@ -215,7 +224,8 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
             let mut shared = lock(&self.shared);
             let stats = &mut shared.stats;
             stats.shown += 1;
-            (stats.width, stats.height, stats.codec) = (width, height, self.decoder.name());
+            (stats.width, stats.height) = (width, height);
+            stats.codec = self.decoding.as_ref().map_or("", |decoding| decoding.decoder.codec().name());
         }
         if first {
             (self.on_event)(VideoRecvEvent::FirstFrame);
@@ -236,6 +246,28 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
         let stats = &mut shared.stats;
         stats.dropped = self.assembly.dropped_frames();
         self.screen.publish(now, stats);
+    }
+}
+
+/// Decodes a frame, with another decoder than before where a key frame of another codec comes.
+fn decode(decoding: &mut Option<Decoding>, packets: &[IncomingPacket]) -> Result<Option<Frame>, CodecError> {
+    let refused = |why: &str| Err(CodecError(why.to_owned()));
+    let Some((first, codec)) = packets.first().and_then(|first| Some((first, first.codec?))) else {
+        return refused("a frame without a codec");
+    };
+    if packets.iter().any(|packet| packet.codec != first.codec) {
+        return refused("a frame of two codecs");
+    }
+    if decoding.as_ref().is_none_or(|decoding| decoding.decoder.codec() != codec) {
+        if !starts_key_frame(first) {
+            return refused("another codec begins without a key frame");
+        }
+        *decoding = Some(Decoding::new(codec)?);
+    }
+    let Decoding { depacketizer, decoder } = decoding.as_mut().expect("made above");
+    match depacketizer.depacketize(packets.iter().map(|packet| &packet.payload[..])) {
+        Some(bitstream) => decoder.decode(bitstream),
+        None => refused("packets that make no frame"),
     }
 }
 

@@ -11,10 +11,13 @@ use tokio::sync::mpsc;
 
 use crate::{
     Frame, FrameReceiver, Limit, MediaTime, VideoSendStats, clock,
-    codec::{CodecError, Encoded, VideoEncoder, h264},
+    codec::{
+        CodecError, Content, Encoded, VideoCodec, VideoEncoder,
+        payload::{MAX_PAYLOAD, Packetizer},
+    },
     frame::Scaler,
     interceptors::Meter,
-    rate::{Bitrate, Ladder, SCREEN_FPS, Step},
+    rate::{Bitrate, CodecChoice, Ladder, SCREEN_FPS, Situation, Step},
     rtp::OutgoingPacket,
     stats::PerSecond,
 };
@@ -35,15 +38,6 @@ const SCREEN_KEY_FRAME_INTERVAL: Duration = Duration::from_millis(1_000);
 
 /// Seconds that one is waited for.
 const MOST_FOR_A_KEY_FRAME: f32 = 10.0;
-
-/// What the pictures are of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Content {
-    /// People, who move: smaller pictures rather than fewer.
-    Camera,
-    /// Text, which is to be read: fewer pictures rather than smaller.
-    Screen,
-}
 
 /// The encoder's thread. Dropping it stops and joins the thread.
 pub struct VideoSend {
@@ -80,20 +74,29 @@ impl Default for Budget {
     /// Until the path is known.
     fn default() -> Self {
         let bitrate = Bitrate::from_bps(1_400_000);
-        Self { bitrate: Some(bitrate), sustainable: bitrate, packet_size: h264::MAX_PAYLOAD }
+        Self { bitrate: Some(bitrate), sustainable: bitrate, packet_size: MAX_PAYLOAD }
     }
 }
 
 impl VideoSend {
-    /// Starts to encode what comes into the slot. Frames that come while the encoder works replace each other; when
-    /// `packets` is half full, frames are left out until it drains.
-    pub fn spawn(frames: FrameReceiver, packets: mpsc::Sender<OutgoingPacket>) -> io::Result<Self> {
-        Self::spawn_for(Content::Camera, "video-send", frames, packets)
+    /// Starts to encode what comes into the slot, with whichever of `codecs`, those that both ends have, suits. Frames
+    /// that come while the encoder works replace each other; when `packets` is half full, frames are left out until it
+    /// drains.
+    pub fn spawn(
+        frames: FrameReceiver,
+        packets: mpsc::Sender<OutgoingPacket>,
+        codecs: &[VideoCodec],
+    ) -> io::Result<Self> {
+        Self::spawn_for(Content::Camera, "video-send", frames, packets, codecs)
     }
 
-    /// The same for pictures of a screen.
-    pub fn spawn_screen(frames: FrameReceiver, packets: mpsc::Sender<OutgoingPacket>) -> io::Result<Self> {
-        Self::spawn_for(Content::Screen, "screen-send", frames, packets)
+    /// The same for pictures of a screen, with the first of the codecs.
+    pub fn spawn_screen(
+        frames: FrameReceiver,
+        packets: mpsc::Sender<OutgoingPacket>,
+        codecs: &[VideoCodec],
+    ) -> io::Result<Self> {
+        Self::spawn_for(Content::Screen, "screen-send", frames, packets, codecs.get(..1).unwrap_or_default())
     }
 
     fn spawn_for(
@@ -101,9 +104,10 @@ impl VideoSend {
         name: &str,
         frames: FrameReceiver,
         packets: mpsc::Sender<OutgoingPacket>,
+        codecs: &[VideoCodec],
     ) -> io::Result<Self> {
         let shared = Arc::default();
-        let worker = Worker::new(content, packets, Arc::clone(&shared));
+        let worker = Worker::new(content, packets, codecs.to_vec(), Arc::clone(&shared));
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || worker.run(&frames))?;
         Ok(Self { shared, thread: Some(thread) })
     }
@@ -163,7 +167,7 @@ struct Worker {
     content: Content,
     shared: Arc<Mutex<Shared>>,
     packets: mpsc::Sender<OutgoingPacket>,
-    packetizer: h264::Packetizer,
+    codecs: Vec<VideoCodec>,
     bitstream: Vec<u8>,
     scaler: Scaler,
     stream: Option<Stream>,
@@ -179,9 +183,12 @@ struct Worker {
     encode_ms: PerSecond,
 }
 
-/// What depends on the camera.
+/// What depends on where the pictures come from.
 struct Stream {
+    content: Content,
     encoder: Box<dyn VideoEncoder>,
+    packetizer: Packetizer,
+    choice: CodecChoice,
     /// What the encoder was told to aim at.
     aim: Bitrate,
     ladder: Ladder,
@@ -194,12 +201,17 @@ struct Stream {
 }
 
 impl Worker {
-    fn new(content: Content, packets: mpsc::Sender<OutgoingPacket>, shared: Arc<Mutex<Shared>>) -> Self {
+    fn new(
+        content: Content,
+        packets: mpsc::Sender<OutgoingPacket>,
+        codecs: Vec<VideoCodec>,
+        shared: Arc<Mutex<Shared>>,
+    ) -> Self {
         Self {
             content,
             shared,
             packets,
-            packetizer: h264::Packetizer::default(),
+            codecs,
             bitstream: Vec::new(),
             scaler: Scaler::default(),
             stream: None,
@@ -266,7 +278,11 @@ impl Worker {
     }
 
     fn handle_frame(&mut self, frame: &Frame) {
-        let stream = Stream::for_source(&mut self.stream, self.content, (frame.width(), frame.height()));
+        let source = (frame.width(), frame.height());
+        let stream = match Stream::for_source(&mut self.stream, self.content, source, &self.codecs) {
+            Ok(stream) => stream,
+            Err(error) => return tracing::error!(%error, "no encoder"),
+        };
         stream.pace.saw(frame.captured);
         stream.ladder.set_source(Step { height: frame.height(), fps: stream.source_fps(self.content) });
         if let Some(meter) = &self.meter {
@@ -284,6 +300,7 @@ impl Worker {
         let now = clock::now();
         stream.ladder.handle_bitrate(now, self.budget.sustainable);
         let step = stream.ladder.step();
+        stream.choose_codec(now, self.budget.sustainable, self.key_frame_due);
         stream.aim_at(bitrate, stream.source_fps(self.content).min(step.fps));
         if !stream.pace.is_due(frame.captured, step.fps) {
             return;
@@ -343,7 +360,9 @@ impl Worker {
     }
 
     fn send_packets(&mut self, frame: &Frame) {
-        let payloads = self.packetizer.packetize(&self.bitstream, self.budget.packet_size);
+        let Some(stream) = &mut self.stream else { return };
+        let codec = Some(stream.encoder.codec());
+        let payloads = stream.packetizer.packetize(&self.bitstream, self.budget.packet_size);
         let count = payloads.len();
         if self.packets.capacity() < count {
             tracing::debug!(count, "the network is behind: an encoded frame is dropped");
@@ -357,6 +376,7 @@ impl Worker {
                 timestamp,
                 marker: index + 1 == count,
                 payload,
+                codec,
                 copies: 0,
                 captured_unix_us: frame.captured_unix_us,
                 level: None,
@@ -374,7 +394,7 @@ impl Worker {
         stats.target_bps = self.budget.bitrate.map_or(0, Bitrate::as_bps);
         if let Some(stream) = &self.stream {
             (stats.width, stats.height) = (stream.size.0 & !1, stream.size.1 & !1);
-            stats.codec = stream.encoder.name();
+            stats.codec = stream.encoder.codec().name();
             stats.limit = if self.budget.bitrate.is_none() { Limit::Network } else { stream.ladder.limit() };
         }
         if let Some(second) = self.encode_ms.poll(now) {
@@ -387,28 +407,67 @@ impl Worker {
 const BESIDE_PICTURE_BPS: u32 = 200_000;
 
 impl Stream {
-    fn for_source(stream: &mut Option<Self>, content: Content, source: (u32, u32)) -> &mut Self {
-        let stream = stream.get_or_insert_with(|| {
+    fn for_source<'a>(
+        stream: &'a mut Option<Self>,
+        content: Content,
+        source: (u32, u32),
+        codecs: &[VideoCodec],
+    ) -> Result<&'a mut Self, CodecError> {
+        if stream.is_none() {
             let aim = Budget::default().sustainable;
-            let (encoder, ladder) = match content {
-                Content::Camera => {
-                    let step = Step { height: source.1, fps: NOMINAL_FPS as u32 };
-                    (h264::Encoder::new(aim), Ladder::new(step))
-                }
-                Content::Screen => (h264::Encoder::of_screen(aim), Ladder::of_screen(source.1)),
+            let choice = CodecChoice::new(codecs);
+            let ladder = match content {
+                Content::Camera => Ladder::new(Step { height: source.1, fps: NOMINAL_FPS as u32 }),
+                Content::Screen => Ladder::of_screen(source.1),
             };
-            Self {
-                encoder: Box::new(encoder),
+            *stream = Some(Self {
+                content,
+                encoder: choice.codec().encoder(content, aim)?,
+                packetizer: Packetizer::new(choice.codec()),
+                choice,
                 aim,
                 ladder,
                 pace: FramePace::default(),
                 source,
                 size: source,
                 encode_ms: 0.0,
-            }
-        });
+            });
+        }
+        let stream = stream.as_mut().expect("made above");
         stream.source = source;
-        stream
+        Ok(stream)
+    }
+
+    /// Changes to another codec, which begins with a key frame, where it suits better.
+    fn choose_codec(&mut self, now: Instant, bitrate: Bitrate, key_frame_due: bool) {
+        let step = self.ladder.step();
+        let another_size = step.height.min(self.source.1) & !1 != self.size.1 & !1;
+        let codec = self.choice.handle(
+            now,
+            &Situation {
+                bitrate,
+                load: self.load(),
+                is_cpu_limited: self.ladder.limit() == Limit::Cpu,
+                key_frame_due: key_frame_due || another_size,
+            },
+        );
+        if codec == self.encoder.codec() {
+            return;
+        }
+        match codec.encoder(self.content, self.aim) {
+            Ok(encoder) => {
+                tracing::info!(codec = codec.name(), "the picture is sent with another codec");
+                (self.encoder, self.packetizer) = (encoder, Packetizer::new(codec));
+                self.encode_ms = 0.0;
+            }
+            Err(error) => tracing::error!(%error, "no encoder"),
+        }
+    }
+
+    /// The part of the time that there is for a frame that encoding one takes.
+    fn load(&self) -> f32 {
+        let fps = self.pace.source_fps().min(self.ladder.step().fps) as f32;
+        self.encode_ms * fps / 1_000.0
     }
 
     /// Frames that come in a second. Those of a screen come when it changes: when they do, so many.
@@ -433,8 +492,7 @@ impl Stream {
     /// A frame took so long.
     fn took(&mut self, now: Instant, time: Duration) {
         self.encode_ms += (time.as_secs_f32() * 1_000.0 - self.encode_ms) * 0.1;
-        let fps = self.pace.source_fps().min(self.ladder.step().fps) as f32;
-        self.ladder.handle_load(now, self.encode_ms * fps / 1_000.0);
+        self.ladder.handle_load(now, self.load());
     }
 }
 

@@ -48,8 +48,8 @@ pub(crate) enum Output {
 
 /// The packets between the network and the decoder.
 pub(crate) struct VideoAssembly {
-    /// Whether a payload begins a frame that a decoder can start with.
-    starts_key_frame: fn(&[u8]) -> bool,
+    /// Whether a packet begins a frame that a decoder can start with.
+    starts_key_frame: fn(&IncomingPacket) -> bool,
     /// Packet `base + i` is at index `i`.
     window: VecDeque<Option<IncomingPacket>>,
     /// The first packet of the next frame, as an unwrapped sequence number. `None` before the first packet.
@@ -87,7 +87,7 @@ struct Stuck {
 }
 
 impl VideoAssembly {
-    pub(crate) fn new(starts_key_frame: fn(&[u8]) -> bool) -> Self {
+    pub(crate) fn new(starts_key_frame: fn(&IncomingPacket) -> bool) -> Self {
         Self {
             starts_key_frame,
             window: VecDeque::with_capacity(MAX_PACKETS),
@@ -202,7 +202,7 @@ impl VideoAssembly {
             return None;
         }
         let (start, length) = (0..self.window.len())
-            .filter(|&index| self.window[index].as_ref().is_some_and(|packet| (self.starts_key_frame)(&packet.payload)))
+            .filter(|&index| self.window[index].as_ref().is_some_and(|packet| (self.starts_key_frame)(packet)))
             .find_map(|index| Some((index, self.complete_frame_at(index)?)))?;
         self.discard(start);
         Some(self.take_frame(length))

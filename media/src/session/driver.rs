@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{
     DeviceChoice, Ice, IceServer, ScreenProblem, ScreenSource, clock,
-    peer::{Error, Feedback, Incoming, Kind, Peer, PeerEvent, PeerOutput, offers_camera},
+    codec::VideoCodec,
+    peer::{Error, Feedback, Incoming, Kind, PayloadTypes, Peer, PeerEvent, PeerOutput, offers_camera},
     rtp::{IncomingPacket, Network},
 };
 
@@ -62,6 +63,8 @@ pub(super) struct Driver {
     with_video: bool,
     /// The packets of the other's screen, until the first of them.
     screen_incoming: Option<std::sync::mpsc::Receiver<IncomingPacket>>,
+    /// Of pictures, the preferred first.
+    codecs: &'static [VideoCodec],
     /// Whether the preview runs, or the call.
     activity: Activity,
     link: Link,
@@ -94,6 +97,7 @@ struct Connection {
 impl Driver {
     pub(super) fn new(mut config: SessionConfig, events: mpsc::Sender<SessionEvent>) -> Self {
         let (interfaces, with_video) = (config.interfaces, config.with_video);
+        let codecs = config.video_codec.map_or(VideoCodec::BUILT, VideoCodec::alone);
         let ice = std::mem::take(&mut config.ice);
         let (media, media_events) = Media::new(config);
         let mut ticks = tokio::time::interval(STATS_INTERVAL);
@@ -108,6 +112,7 @@ impl Driver {
             ice,
             with_video,
             screen_incoming: None,
+            codecs,
             activity: Activity::None,
             link: Link::Idle,
             camera_state: CameraState::Closed,
@@ -269,7 +274,7 @@ impl Driver {
 
     async fn accept_offer(&mut self, sdp: String) {
         if self.connection.is_none() {
-            self.with_video = offers_camera(&sdp);
+            self.with_video = offers_camera(&sdp) && speaks_any(&sdp, self.codecs);
         }
         let answer = match self.connect().await {
             Ok(connection) => connection.peer.accept_offer(sdp).await,
@@ -297,7 +302,7 @@ impl Driver {
     /// The peer connection, made when it is first needed.
     async fn connect(&mut self) -> Result<&mut Connection, Error> {
         if self.connection.is_none() {
-            let (peer, output) = Peer::new(self.with_video, self.interfaces, &self.ice).await?;
+            let (peer, output) = Peer::new(self.with_video, self.codecs, self.interfaces, &self.ice).await?;
             self.connection = Some(Connection { peer, output, described: false });
         }
         Ok(self.connection.as_mut().expect("it was just made"))
@@ -483,6 +488,11 @@ async fn from_connection(connection: &mut Option<Connection>) -> Wake {
     }
 }
 
+/// Whether a description has a codec of pictures that we have.
+fn speaks_any(sdp: &str, codecs: &[VideoCodec]) -> bool {
+    !PayloadTypes::parse(sdp, codecs).codecs().is_empty()
+}
+
 /// Turns counters into rates.
 #[derive(Debug, Default)]
 struct Rates {
@@ -520,5 +530,16 @@ mod tests {
         rates.take(start, 1000, 500);
         let stats = rates.take(start + Duration::from_secs(2), 3000, 500);
         assert_eq!((stats.send_bps, stats.recv_bps), (8000, 0));
+    }
+
+    #[test]
+    fn an_offer_tells_whether_its_pictures_can_be_understood() {
+        let offer = |section: &str| {
+            let codec = "a=rtpmap:102 H264/90000\r\na=fmtp:102 packetization-mode=1\r\n";
+            format!("v=0\r\nm=audio 9 RTP 111\r\n{section}\r\n{codec}")
+        };
+        assert!(speaks_any(&offer("m=video 9 RTP 102"), VideoCodec::BUILT));
+        assert!(!speaks_any(&offer("m=video 0 RTP 102"), VideoCodec::BUILT));
+        assert!(!speaks_any(&offer("m=video 9 RTP 102"), VideoCodec::Vp8.alone()), "in no codec of ours");
     }
 }

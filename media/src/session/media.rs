@@ -235,7 +235,7 @@ impl Media {
         })?;
         self.video_recv = Some(video_recv);
         let (outgoing, packets) = mpsc::channel(MAX_VIDEO_PACKETS);
-        let video_send = VideoSend::spawn(self.captured.1.clone(), outgoing)?;
+        let video_send = VideoSend::spawn(self.captured.1.clone(), outgoing, &meter.video_codecs())?;
         video_send.follow(Arc::clone(meter));
         self.video_send = Some(video_send);
         Ok(packets)

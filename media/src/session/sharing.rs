@@ -62,7 +62,7 @@ impl ScreenSharing {
             }
             None => {
                 let (outgoing, packets) = mpsc::channel(MAX_PACKETS);
-                let sender = VideoSend::spawn_screen(self.captured.1.clone(), outgoing)?;
+                let sender = VideoSend::spawn_screen(self.captured.1.clone(), outgoing, &meter.video_codecs())?;
                 sender.follow(Arc::clone(meter));
                 self.sender = Some(sender);
                 self.meter = Some(Arc::clone(meter));

@@ -31,6 +31,7 @@ pub fn config() -> (SessionConfig, FrameReceiver, FrameReceiver) {
         remote,
         remote_screen: frame_slot(|| {}).0,
         frame_log: None,
+        video_codec: None,
     };
     (config, preview_out, remote_out)
 }

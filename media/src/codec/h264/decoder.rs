@@ -4,10 +4,9 @@ use openh264::{
     formats::YUVSource,
 };
 
-use super::NAME;
 use crate::{
     Frame, MediaTime,
-    codec::{CodecError, VideoDecoder},
+    codec::{CodecError, VideoCodec, VideoDecoder},
     frame::FramePool,
 };
 
@@ -38,8 +37,8 @@ impl Decoder {
 }
 
 impl VideoDecoder for Decoder {
-    fn name(&self) -> &'static str {
-        NAME
+    fn codec(&self) -> VideoCodec {
+        VideoCodec::H264
     }
 
     fn decode(&mut self, bitstream: &[u8]) -> Result<Option<Frame>, CodecError> {

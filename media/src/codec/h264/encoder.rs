@@ -8,10 +8,9 @@ use openh264::{
 };
 use openh264_sys2::{ENCODER_OPTION_BITRATE, ENCODER_OPTION_MAX_BITRATE, SBitrateInfo, SPATIAL_LAYER_0};
 
-use super::NAME;
 use crate::{
     Frame,
-    codec::{CodecError, Encoded, VideoEncoder},
+    codec::{CodecError, Content, Encoded, VideoCodec, VideoEncoder},
     rate::Bitrate,
 };
 
@@ -22,30 +21,28 @@ const FRAME_RATE_HZ: f32 = 30.0;
 pub(crate) struct Encoder {
     inner: Option<(openh264::encoder::Encoder, (usize, usize))>,
     bitrate: Bitrate,
-    usage: UsageType,
+    content: Content,
 }
 
 impl Encoder {
-    pub(crate) fn new(bitrate: Bitrate) -> Self {
-        Self { inner: None, bitrate, usage: UsageType::CameraVideoRealTime }
-    }
-
-    /// For pictures of screens: text, flat areas, what scrolls.
-    pub(crate) fn of_screen(bitrate: Bitrate) -> Self {
-        Self { usage: UsageType::ScreenContentRealTime, ..Self::new(bitrate) }
+    pub(crate) fn new(content: Content, bitrate: Bitrate) -> Self {
+        Self { inner: None, bitrate, content }
     }
 
     /// The encoder for this size. The library's own change of size forgets the bitrate, hence a new one each time.
     fn for_size(&mut self, size: (usize, usize)) -> Result<&mut openh264::encoder::Encoder, CodecError> {
         if self.inner.as_ref().is_none_or(|(_, inner_size)| *inner_size != size) {
             // The library takes these as they have to be, and complains on stderr if they were otherwise.
-            let is_screen = matches!(self.usage, UsageType::ScreenContentRealTime);
+            let (usage, is_screen) = match self.content {
+                Content::Camera => (UsageType::CameraVideoRealTime, false),
+                Content::Screen => (UsageType::ScreenContentRealTime, true),
+            };
             let config = EncoderConfig::new()
                 .bitrate(BitRate::from_bps(self.bitrate.as_bps()))
                 .max_frame_rate(FrameRate::from_hz(FRAME_RATE_HZ))
                 .rate_control_mode(RateControlMode::Bitrate)
                 .skip_frames(true)
-                .usage_type(self.usage)
+                .usage_type(usage)
                 .complexity(Complexity::Medium)
                 .profile(Profile::Baseline)
                 .sps_pps_strategy(SpsPpsStrategy::ConstantId)
@@ -63,8 +60,8 @@ impl Encoder {
 }
 
 impl VideoEncoder for Encoder {
-    fn name(&self) -> &'static str {
-        NAME
+    fn codec(&self) -> VideoCodec {
+        VideoCodec::H264
     }
 
     fn encode(&mut self, frame: &Frame, key: bool, bitstream: &mut Vec<u8>) -> Result<Encoded, CodecError> {

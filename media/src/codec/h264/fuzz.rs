@@ -1,9 +1,9 @@
 //! Whatever comes in RTP payloads: no panic, nothing longer than what came, and a decoder that survives it.
 
-use super::{Decoder, Depacketizer, Encoder, MAX_PAYLOAD, Packetizer, starts_key_frame};
+use super::{Decoder, Depacketizer, Encoder, Packetizer, starts_key_frame};
 use crate::{
     Frame, MediaTime,
-    codec::{VideoDecoder as _, VideoEncoder as _},
+    codec::{Content, VideoDecoder as _, VideoEncoder as _, payload::MAX_PAYLOAD},
     frame::FramePool,
     mutator::fuzz,
     rate::Bitrate,
@@ -32,7 +32,7 @@ fn picture(number: usize) -> Frame {
 
 #[test]
 fn fuzz_h264_payloads() {
-    let mut encoder = Encoder::new(Bitrate::from_bps(1_000_000));
+    let mut encoder = Encoder::new(Content::Camera, Bitrate::from_bps(1_000_000));
     let (mut packetizer, mut bitstream) = (Packetizer::default(), Vec::new());
     let samples: Vec<Vec<u8>> = (1..6)
         .map(|number| {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     Frame, MediaTime,
-    codec::{Encoded, VideoDecoder as _, VideoEncoder as _},
+    codec::{Content, Encoded, VideoDecoder as _, VideoEncoder as _},
     frame::FramePool,
     rate::Bitrate,
 };
@@ -99,7 +99,7 @@ fn turned(mut encoder: Encoder, bps: u32, seconds: u64) -> Vec<(f64, f64)> {
 #[test]
 fn a_full_page_that_is_turned_to_can_be_read_after_two_seconds_at_1_mbit_and_after_four_at_half_of_that() {
     for (bps, half_seconds) in [(1_000_000, 4), (500_000, 8)] {
-        let quality = turned(Encoder::of_screen(Bitrate::from_bps(bps)), bps, 6);
+        let quality = turned(Encoder::new(Content::Screen, Bitrate::from_bps(bps)), bps, 6);
         let (psnr, ssim) = quality[half_seconds - 1];
         assert!(psnr > 32.0 && ssim > 0.97, "{bps}: {quality:.2?}");
     }

@@ -3,9 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{START_CODE, nal_units};
-
-/// Payload bytes of a packet: leaves room for SRTP, TURN, IPv6 and tunnels within a path of 1,280 bytes and more.
-pub(crate) const MAX_PAYLOAD: usize = 1_200;
+use crate::codec::payload::MAX_PAYLOAD;
 
 const TYPE_MASK: u8 = 0x1f;
 const NRI_MASK: u8 = 0x60;

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     Frame, MediaTime,
-    codec::{Encoded, VideoDecoder as _, VideoEncoder as _},
+    codec::{Content, Encoded, VideoDecoder as _, VideoEncoder as _, payload::MAX_PAYLOAD},
     frame::FramePool,
     frame_mark,
     rate::Bitrate,
@@ -34,7 +34,7 @@ fn psnr(a: &[u8], b: &[u8]) -> f64 {
 }
 
 fn encoder(bps: u32) -> Encoder {
-    Encoder::new(Bitrate::from_bps(bps))
+    Encoder::new(Content::Camera, Bitrate::from_bps(bps))
 }
 
 #[test]

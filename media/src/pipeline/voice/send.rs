@@ -313,6 +313,7 @@ impl VoiceSender {
             timestamp,
             marker,
             payload,
+            codec: None,
             copies: self.plan.copies,
             // What is stamped is the first sample.
             captured_unix_us: (marker || sequence.is_multiple_of(TIME_EVERY))

@@ -17,6 +17,7 @@ fn join(mut from: tokio::sync::mpsc::Receiver<OutgoingPacket>, to: mpsc::SyncSen
                 timestamp: packet.timestamp,
                 marker: packet.marker,
                 payload: packet.payload,
+                codec: None,
                 arrived: clock::now(),
                 captured_unix_us: packet.captured_unix_us,
             });

@@ -35,8 +35,15 @@ fn fuzz_audio_playout() {
             let scale = if ahead & 0x40 == 0 { 960 } else { 50_000_000 };
             timestamp = timestamp.wrapping_add_signed(i32::from(ahead as i8).wrapping_mul(scale));
             let payload = Bytes::copy_from_slice(payload);
-            let packet =
-                IncomingPacket { sequence, timestamp, marker: false, payload, arrived: now, captured_unix_us: None };
+            let packet = IncomingPacket {
+                sequence,
+                timestamp,
+                marker: false,
+                payload,
+                codec: None,
+                arrived: now,
+                captured_unix_us: None,
+            };
             playout.push(packet);
             assert!(playout.packets.len() <= MOST_PACKETS);
             for _ in 0..time / 10 {

@@ -113,6 +113,7 @@ fn heard_over(path: Path) -> (f32, u32) {
                     timestamp: timestamp.wrapping_sub(block.offset),
                     marker: false,
                     payload: block.payload,
+                    codec: None,
                     arrived,
                     captured_unix_us: None,
                 });

@@ -136,6 +136,7 @@ fn play<D: Decode>(decoder: D, mut sent: Vec<Sent>, seconds: usize, pull_ms: f64
                 timestamp: packet.timestamp,
                 marker: false,
                 payload: packet.payload,
+                codec: None,
                 arrived: start + packet.arrives,
                 captured_unix_us: None,
             });

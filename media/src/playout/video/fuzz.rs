@@ -16,7 +16,7 @@ fn fuzz_video_assembly() {
     let early: Vec<u8> = (0..40).flat_map(|_| [0xc4, 1, 1, 200, 0]).collect();
     let jumps: Vec<u8> = (0..40_u8).flat_map(|n| [37_u8.wrapping_mul(n), n, 1, 255, n]).collect();
     fuzz(&[frames, early, jumps], |bytes| {
-        let mut assembly = VideoAssembly::new(|payload| payload.first() == Some(&2));
+        let mut assembly = VideoAssembly::new(|packet| packet.payload.first() == Some(&2));
         let (mut now, mut sequence, mut timestamp) = (Instant::now(), 60_000_u16, u32::MAX - 90_000);
         for packet in bytes.chunks_exact(5) {
             let &[step, ahead, time, length, flags] = packet else { continue };
@@ -33,6 +33,7 @@ fn fuzz_video_assembly() {
                     timestamp,
                     marker: flags & 1 != 0,
                     payload: Bytes::from(payload),
+                    codec: None,
                     arrived: now,
                     captured_unix_us: None,
                 },

@@ -7,8 +7,8 @@ use super::*;
 const KEY: u8 = 1;
 const DELTA: u8 = 0;
 
-fn starts_key_frame(payload: &[u8]) -> bool {
-    payload[0] == KEY
+fn starts_key_frame(packet: &IncomingPacket) -> bool {
+    packet.payload[0] == KEY
 }
 
 /// A sender, an assembly, and the time.
@@ -40,6 +40,7 @@ impl Bench {
                 timestamp: number.wrapping_mul(3_000).wrapping_add(u32::MAX - 7_000),
                 marker: index + 1 == packets,
                 payload: Bytes::from(payload),
+                codec: None,
                 arrived: self.now,
                 captured_unix_us: None,
             }

@@ -107,6 +107,7 @@ impl Driver {
             // Nobody shares a screen with oneself.
             remote_screen: frame_slot(|| {}).0,
             frame_log: None,
+            video_codec: None,
         });
         media.open_camera();
         let (back, incoming) = sync_channel(MAX_INCOMING);
@@ -201,11 +202,27 @@ impl Driver {
             Kind::Voice => Some(&self.voice),
             Kind::Video => self.video.as_ref(),
         };
-        let OutgoingPacket { sequence, timestamp, marker, payload, captured_unix_us: _, level: _, copies: _ } = packet;
-        let (sequence, timestamp, marker, payload) = (*sequence, *timestamp, *marker, payload.clone());
+        let &OutgoingPacket {
+            sequence,
+            timestamp,
+            marker,
+            ref payload,
+            codec,
+            captured_unix_us: _,
+            level: _,
+            copies: _,
+        } = packet;
+        let payload = payload.clone();
         // When it was captured is long ago: no delay is to be measured.
-        let packet =
-            IncomingPacket { sequence, timestamp, marker, payload, arrived: clock::now(), captured_unix_us: None };
+        let packet = IncomingPacket {
+            sequence,
+            timestamp,
+            marker,
+            payload,
+            codec,
+            arrived: clock::now(),
+            captured_unix_us: None,
+        };
         if pipe.is_some_and(|pipe| pipe.back.try_send(packet).is_err()) {
             tracing::debug!("a pipeline of the trial is behind");
         }
