@@ -72,7 +72,7 @@ enum Screen {
     Trial,
     /// A screen is shared; or, with the key S in Connected, chosen.
     Sharing,
-    TheirScreen,
+    Watching,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -103,7 +103,7 @@ fn fake_engine(args: &Args, wake: &Wake) -> EngineLink {
         let wake = wake.clone();
         move || wake.remote_frame()
     });
-    if args.screen == Screen::TheirScreen {
+    if args.screen == Screen::Watching {
         let page = page(1600, 900);
         thread::spawn(move || {
             loop {
@@ -122,7 +122,7 @@ fn fake_engine(args: &Args, wake: &Wake) -> EngineLink {
             | Screen::Plugged
             | Screen::Trial
             | Screen::Sharing
-            | Screen::TheirScreen
+            | Screen::Watching
             | Screen::Reconnecting
     );
     if moves {
@@ -275,7 +275,8 @@ fn snapshot(args: &Args) -> Snapshot {
 fn screens(is_chinese: bool) -> Arc<[ScreenInfo]> {
     let info = |source, name: &str, width: u32, height: u32, grey: u8| {
         let (small_width, small_height) = (width / 10, height / 10);
-        let pixel = |at: u32| if at / small_width / 6 % 2 == 0 && at % 5 != 0 { grey } else { 230 };
+        let pixel =
+            |at: u32| if (at / small_width / 6).is_multiple_of(2) && !at.is_multiple_of(5) { grey } else { 230 };
         let rgb = (0..small_width * small_height).flat_map(|at| [pixel(at); 3]).collect();
         let thumbnail = Some(Thumbnail { width: small_width, height: small_height, rgb });
         ScreenInfo { source, name: name.to_owned(), width, height, thumbnail }
@@ -308,7 +309,7 @@ fn call(screen: Screen, name: &str) -> CallView {
         theirs: Sending {
             camera: screen != Screen::CameraOff,
             microphone: screen != Screen::Muted,
-            screen: screen == Screen::TheirScreen,
+            screen: screen == Screen::Watching,
         },
         sharing: (screen == Screen::Sharing).then(|| "Third quarter.odp - Presentation".to_owned()),
         camera: if screen == Screen::Muted { CameraState::TestCard } else { CameraState::Open },
@@ -345,7 +346,7 @@ fn call(screen: Screen, name: &str) -> CallView {
         | Screen::Muted
         | Screen::Plugged
         | Screen::Sharing
-        | Screen::TheirScreen => CallView::Connected {
+        | Screen::Watching => CallView::Connected {
             active,
             since,
             path: Path { kind: PathKind::Direct, local: "host/udp".to_owned(), remote: "host/udp".to_owned() },

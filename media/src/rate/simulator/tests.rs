@@ -192,7 +192,7 @@ fn what_does_not_fit_through_is_not_taken_for_a_path_that_loses() {
     // 77 % are lost, and what arrives does so always after the same time: the queue has been full from the beginning.
     for report in 0..100_u64 {
         let sent = |i: u64| start + Duration::from_millis(report * 100 + i * 3);
-        let arrived_us = |i: u64| (i % 4 == 0).then_some((report * 100 + i * 3 + 400) as i64 * MS);
+        let arrived_us = |i: u64| i.is_multiple_of(4).then_some((report * 100 + i * 3 + 400) as i64 * MS);
         let outcomes: Vec<_> =
             (0..30).map(|i| Outcome { sent: sent(i), arrived_us: arrived_us(i), bytes: 200 }).collect();
         controller.handle_report(sent(150), &outcomes);
