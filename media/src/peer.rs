@@ -108,7 +108,7 @@ pub(crate) struct Peer {
     audio: Sending,
     video: Option<Sending>,
     /// Negotiated from the start, so that nothing has to be when somebody shares a screen: it carries nothing until then.
-    screen: Sending,
+    screen: Option<Sending>,
     /// The far end's description has a section for screens.
     screen_taken: AtomicBool,
     connected: watch::Sender<bool>,
@@ -150,9 +150,11 @@ pub(crate) struct Incoming {
 }
 
 impl Peer {
-    /// Binds sockets; sends nothing.
+    /// Binds sockets; sends nothing. `with_screen`: screens may be shared, which is possible when both ends have a codec of
+    /// pictures.
     pub(crate) async fn new(
         with_video: bool,
+        with_screen: bool,
         codecs: &'static [VideoCodec],
         interfaces: Interfaces,
         ice: &Ice,
@@ -193,8 +195,10 @@ impl Peer {
         let audio = Sending::new(&connection, Kind::Audio, codecs).await?;
         let video = if with_video { Some(Sending::new(&connection, Kind::Video, codecs).await?) } else { None };
         // The last: sections of one kind are matched in their order.
-        let screen = Sending::new(&connection, Kind::Screen, codecs).await?;
-        meter.local_screen.set(screen.track.ssrc, None);
+        let screen = if with_screen { Some(Sending::new(&connection, Kind::Screen, codecs).await?) } else { None };
+        if let Some(screen) = &screen {
+            meter.local_screen.set(screen.track.ssrc, None);
+        }
         let mut tasks = JoinSet::new();
         tasks.spawn(attend(audio.track.clone(), events, Arc::clone(&nudge)));
         let peer = Self {
@@ -314,7 +318,7 @@ impl Peer {
         let sending = match kind {
             Kind::Audio => Some(&self.audio),
             Kind::Video => self.video.as_ref(),
-            Kind::Screen => Some(&self.screen).filter(|_| self.takes_screen()),
+            Kind::Screen => self.screen.as_ref().filter(|_| self.takes_screen()),
         };
         let Some(Sending { track, sender }) = sending else { return };
         let parameters = sender.get_parameters().await.ok();
@@ -336,7 +340,7 @@ impl Peer {
         let (sending, media_ssrc) = match kind {
             Kind::Audio => return,
             Kind::Video => (self.video.as_ref(), self.meter.remote_video.load(Ordering::Relaxed)),
-            Kind::Screen => (Some(&self.screen), self.meter.remote_screen.ssrc()),
+            Kind::Screen => (self.screen.as_ref(), self.meter.remote_screen.ssrc()),
         };
         if let Some(Sending { track, .. }) = sending.filter(|_| media_ssrc != 0) {
             // Fails when the connection ended, which is told by an event.

@@ -61,6 +61,8 @@ pub(super) struct Driver {
     interfaces: Interfaces,
     ice: Ice,
     with_video: bool,
+    /// Screens may be shared: both ends have a codec of pictures, as far as is known.
+    with_screen: bool,
     /// The packets of the other's screen, until the first of them.
     screen_incoming: Option<std::sync::mpsc::Receiver<IncomingPacket>>,
     /// Of pictures, the preferred first.
@@ -111,6 +113,7 @@ impl Driver {
             interfaces,
             ice,
             with_video,
+            with_screen: true,
             screen_incoming: None,
             codecs,
             activity: Activity::None,
@@ -274,7 +277,8 @@ impl Driver {
 
     async fn accept_offer(&mut self, sdp: String) {
         if self.connection.is_none() {
-            self.with_video = offers_camera(&sdp) && speaks_any(&sdp, self.codecs);
+            self.with_screen = speaks_any(&sdp, self.codecs);
+            self.with_video = offers_camera(&sdp) && self.with_screen;
         }
         let answer = match self.connect().await {
             Ok(connection) => connection.peer.accept_offer(sdp).await,
@@ -302,7 +306,8 @@ impl Driver {
     /// The peer connection, made when it is first needed.
     async fn connect(&mut self) -> Result<&mut Connection, Error> {
         if self.connection.is_none() {
-            let (peer, output) = Peer::new(self.with_video, self.codecs, self.interfaces, &self.ice).await?;
+            let (peer, output) =
+                Peer::new(self.with_video, self.with_screen, self.codecs, self.interfaces, &self.ice).await?;
             self.connection = Some(Connection { peer, output, described: false });
         }
         Ok(self.connection.as_mut().expect("it was just made"))
