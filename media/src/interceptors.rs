@@ -19,7 +19,7 @@ use std::{
     collections::VecDeque,
     sync::{
         OnceLock,
-        atomic::{AtomicU32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -205,6 +205,8 @@ pub(crate) struct Meter {
     pub(crate) max_screen_bps: AtomicU32,
     /// What the first descriptions settled; later ones may not change it (RFC 3264, section 8.3.2).
     pub(crate) payload_types: OnceLock<PayloadTypes>,
+    /// Media takes another path from now on: what is known of the one before is void.
+    pub(crate) new_path: AtomicBool,
     /// Round-trip time in microseconds; 0 until it is known.
     rtt_us: AtomicU32,
 }

@@ -113,6 +113,15 @@ impl Congestion {
         onward.push_back(packet);
     }
 
+    /// Begins as at first, if media takes another path.
+    fn follow_path(&mut self, now: Instant) {
+        if self.meter.new_path.swap(false, Ordering::Relaxed) {
+            self.history.forget();
+            self.controller = Some(Controller::new(now, START, self.max()));
+            self.settle();
+        }
+    }
+
     fn release(&mut self, now: Instant, onward: &mut VecDeque<TaggedPacket>) {
         while !self.is_blocked(now) {
             let Some((packet, _)) = self.pacer.pop(now) else { break };
@@ -246,6 +255,7 @@ impl Stage for Congestion {
 
     fn outgoing(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
         let now = packet.now;
+        self.follow_path(now);
         let Packet::Rtp(rtp) = &packet.message.packet else { return onward.push_back(packet) };
         let Some(class) = self.classify(now, rtp) else { return };
         let bytes = rtp.marshal_size() as u32 + BELOW_RTP;

@@ -88,6 +88,11 @@ impl History {
         }
     }
 
+    /// Gives up on all that was sent.
+    pub(crate) fn forget(&mut self) {
+        self.sent.clear();
+    }
+
     /// Gives up on what was sent long ago.
     pub(crate) fn expire(&mut self, now: Instant, life: Duration) {
         while self.sent.front().is_some_and(|sent| now.saturating_duration_since(sent.at) > life) {

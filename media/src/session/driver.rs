@@ -70,6 +70,8 @@ pub(super) struct Driver {
     /// Whether the preview runs, or the call.
     activity: Activity,
     link: Link,
+    /// A restart of ICE is under way: the path may be another one afterwards.
+    restarting: bool,
     camera_state: CameraState,
     /// Of the camera's pictures, and of the screen's.
     key_frame_asked: [Option<Instant>; 2],
@@ -118,6 +120,7 @@ impl Driver {
             codecs,
             activity: Activity::None,
             link: Link::Idle,
+            restarting: false,
             camera_state: CameraState::Closed,
             key_frame_asked: [None; 2],
             ticks,
@@ -188,6 +191,7 @@ impl Driver {
             Command::CreateOffer => self.create_offer(false).await,
             Command::RestartIce => {
                 self.candidates.restarting();
+                self.restarting = true;
                 self.create_offer(true).await;
             }
             Command::SetIce(ice) => self.set_servers(ice.servers).await,
@@ -276,6 +280,7 @@ impl Driver {
     }
 
     async fn accept_offer(&mut self, sdp: String) {
+        self.restarting = self.connection.is_some();
         if self.connection.is_none() {
             self.with_screen = speaks_any(&sdp, self.codecs);
             self.with_video = offers_camera(&sdp) && self.with_screen;
@@ -359,11 +364,15 @@ impl Driver {
         match event {
             PeerEvent::Candidate(json) => self.tell(SessionEvent::LocalCandidate(json)),
             PeerEvent::Connected => {
-                if self.link == Link::Broken {
+                let restarted = std::mem::take(&mut self.restarting);
+                if self.link == Link::Broken || restarted {
                     self.media.request_key_frames();
                 }
                 self.link = Link::Up;
                 let Some(connection) = &mut self.connection else { return };
+                if restarted {
+                    connection.peer.meter().new_path.store(true, Ordering::Relaxed);
+                }
                 if connection.output.incoming.is_none() {
                     connection.peer.open_gate();
                 }
