@@ -153,13 +153,15 @@ impl Driver {
                 Wake::Feedback(Feedback::ScreenComes) => self.receive_screen(),
                 Wake::Feedback(Feedback::PictureLost) => self.media.begin_picture_anew(),
                 Wake::Feedback(Feedback::Report(kind, report)) => {
-                    if kind == Kind::Video || !self.with_video {
+                    // Of pictures it says what was lost and not repaired by then; packets' own fates are told otherwise.
+                    if self.rates.network.available_bps == 0 && (kind == Kind::Video || !self.with_video) {
                         self.rates.send_loss = report.loss;
                     }
                     self.media.report(kind, report);
                 }
                 Wake::Feedback(Feedback::Network(network)) => {
                     self.rates.network = network;
+                    self.rates.send_loss = network.loss;
                     self.media.adapt(network);
                 }
                 Wake::Media(event) => self.on_media(event).await,
