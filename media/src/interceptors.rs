@@ -12,6 +12,7 @@ pub(crate) mod deliver;
 mod fuzz;
 pub(crate) mod nack;
 pub(crate) mod payload_types;
+mod retransmission;
 pub(crate) mod rtcp_tap;
 pub(crate) mod rtx;
 

@@ -5,24 +5,76 @@ mod pair;
 #[path = "common/wire.rs"]
 mod wire;
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use pair::{Pair, config};
 use wire::{Wire, of_handshake};
 
 /// A call over a wire that loses what `lose` says; it has to stand.
 async fn call(lose: impl FnMut(&[u8]) -> bool + Send + 'static) {
+    connected(lose).await.0.close().await;
+}
+
+async fn connected(lose: impl FnMut(&[u8]) -> bool + Send + 'static) -> (Pair, Wire) {
     let mut pair = Pair::spawn(config(), config());
     pair.caller.session.create_offer();
     pair.callee.session.accept_offer(pair.caller.offer().await);
     pair.caller.session.accept_answer(pair.callee.answer().await);
     let (caller, callee) = (pair.caller.candidate().await, pair.callee.candidate().await);
-    let (_wire, caller, callee) = Wire::between(&caller, &callee, lose).await;
+    let (wire, caller, callee) = Wire::between(&caller, &callee, lose).await;
     pair.start();
     pair.caller.session.add_candidate(callee);
     pair.callee.session.add_candidate(caller);
     pair.caller.until_connected().await;
     pair.callee.until_connected().await;
+    (pair, wire)
+}
+
+/// SSRC, sequence number and payload type (RFC 3550, section 5.1), which SRTP leaves readable.
+fn rtp(datagram: &[u8]) -> Option<(u32, u16, u8)> {
+    let header = datagram.first_chunk::<12>()?;
+    let payload_type = header[1] & 0x7F;
+    // RFC 7983, and RFC 5761 for RTCP.
+    ((128..192).contains(&header[0]) && !(64..96).contains(&payload_type)).then(|| {
+        let ssrc = u32::from_be_bytes([header[8], header[9], header[10], header[11]]);
+        (ssrc, u16::from_be_bytes([header[2], header[3]]), payload_type)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_lost_of_a_picture_comes_again_in_a_stream_of_its_own() {
+    #[derive(Default)]
+    struct Seen {
+        packets: HashSet<(u32, u16)>,
+        twice: usize,
+        lost: usize,
+        repaired: HashSet<u32>,
+    }
+    let seen = Arc::<Mutex<Seen>>::default();
+    let watched = Arc::clone(&seen);
+    let (mut pair, _wire) = connected(move |datagram| {
+        let Some((ssrc, sequence, payload_type)) = rtp(datagram) else { return false };
+        let mut seen = watched.lock().unwrap();
+        // A second packet of the same number is a replay to SRTP.
+        seen.twice += usize::from(!seen.packets.insert((ssrc, sequence)));
+        let lost = datagram.len() > 500 && sequence % 25 == 0;
+        seen.lost += usize::from(lost);
+        if payload_type == 103 {
+            seen.repaired.insert(ssrc);
+        }
+        lost
+    })
+    .await;
+    for end in [&mut pair.caller, &mut pair.callee] {
+        end.stats(|stats| stats.video_recv.shown > 90 && stats.video_recv.nacks > 3).await;
+    }
+    let seen = seen.lock().unwrap();
+    assert!(seen.lost > 6 && seen.twice == 0, "{} lost, {} sent twice", seen.lost, seen.twice);
+    assert_eq!(seen.repaired.len(), 2, "one stream of retransmissions each way");
+    drop(seen);
     pair.close().await;
 }
 

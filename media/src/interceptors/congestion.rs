@@ -8,15 +8,18 @@ use std::{
 };
 
 use rtc::{
-    interceptor::{Packet, StreamInfo, TaggedPacket},
-    rtcp::transport_feedbacks::transport_layer_cc::{PacketStatusChunk, SymbolTypeTcc, TransportLayerCc},
-    shared::marshal::MarshalSize as _,
+    interceptor::{Attribute, AttributedPacket, Packet, StreamInfo, TaggedPacket},
+    rtcp::transport_feedbacks::{
+        transport_layer_cc::{PacketStatusChunk, SymbolTypeTcc, TransportLayerCc},
+        transport_layer_nack::TransportLayerNack,
+    },
+    shared::{TransportContext, marshal::MarshalSize as _},
 };
 use tokio::sync::mpsc;
 
-use super::{Kind, Meter, Stage, rtcp_tap::Feedback};
+use super::{Kind, Meter, Stage, retransmission::Retransmissions, rtcp_tap::Feedback};
 use crate::{
-    rate::{Arrival, Bitrate, Class, Controller, History, Outcome, Pacer, Repairs},
+    rate::{Arrival, Bitrate, Class, Controller, History, Outcome, Pacer},
     rtp::Network,
 };
 
@@ -48,14 +51,14 @@ const MAX_REPORTED: usize = 4_096;
 
 /// The stage that paces and listens.
 pub(crate) struct Congestion {
-    /// By SSRC, with the SSRC of the pictures that a stream carries or repairs.
-    classes: HashMap<u32, (Class, u32)>,
+    /// Of streams of pictures, by SSRC; all else is the voice.
+    classes: HashMap<u32, Class>,
     /// The extension for the number, when the far end takes it.
     extension: Option<u8>,
     pacer: Pacer<TaggedPacket>,
     history: History,
     /// Of each stream of pictures, by its SSRC.
-    pictures: HashMap<u32, Pictures>,
+    pictures: HashMap<u32, Retransmissions>,
     controller: Option<Controller>,
     max: Bitrate,
     check_at: Option<Instant>,
@@ -69,14 +72,6 @@ pub(crate) struct Congestion {
     /// Dropped when full: the next report comes soon.
     feedback: mpsc::Sender<Feedback>,
     meter: Arc<Meter>,
-}
-
-/// What is remembered of one stream of pictures.
-#[derive(Default)]
-struct Pictures {
-    repairs: Repairs,
-    /// Sequence number of the newest packet.
-    newest: Option<u16>,
 }
 
 impl Congestion {
@@ -180,34 +175,25 @@ impl Congestion {
     /// Much was lost, and what waits is too much for the path as it is now: a new picture is sooner there than the rest of
     /// the old ones.
     fn begin_anew(&mut self) {
-        let mut begun = self.pictures.values_mut().filter_map(|pictures| Some((pictures.newest?, pictures))).peekable();
-        if begun.peek().is_none() {
+        let begun = self.pictures.values_mut().filter_map(|pictures| pictures.give_up().then_some(())).count();
+        if begun == 0 {
             return;
         }
         tracing::debug!("the path's queue overflowed: the picture begins anew");
         self.pacer.clear();
-        begun.for_each(|(newest, pictures)| pictures.repairs.give_up(newest));
         let _ = self.feedback.try_send(Feedback::PictureLost);
     }
 
-    /// What a packet is, and whether it is worth sending.
-    fn classify(&mut self, now: Instant, rtp: &rtc::rtp::Packet) -> Option<Class> {
-        let (class, of) = self.classes.get(&rtp.header.ssrc).copied().unwrap_or((Class::Voice, 0));
-        match class {
-            Class::Voice => {}
-            Class::Picture | Class::Screen => {
-                let pictures = self.pictures.entry(of).or_default();
-                pictures.newest = Some(rtp.header.sequence_number);
-                pictures.repairs.first_sent(rtp.header.sequence_number);
-            }
-            Class::Repair => {
-                // The number of the packet that is repaired (RFC 4588, section 4).
-                let number = u16::from_be_bytes(*rtp.payload.first_chunk()?);
-                let rtt = self.controller.as_ref().map_or(Duration::ZERO, Controller::loop_time);
-                return self.pictures.entry(of).or_default().repairs.is_worth(now, number, rtt).then_some(class);
-            }
+    /// The far end asks for packets again.
+    fn requested(&mut self, now: Instant, request: &TransportLayerNack) {
+        let Some(pictures) = self.pictures.get_mut(&request.media_ssrc) else { return };
+        let rtt = self.controller.as_ref().map_or(Duration::ZERO, Controller::loop_time);
+        for packet in pictures.answer(now, request, rtt, self.meter.payload_types.get()) {
+            let bytes = packet.marshal_size() as u32 + BELOW_RTP;
+            let message = AttributedPacket::new(Packet::Rtp(packet)).with(Attribute::Retransmission);
+            let packet = TaggedPacket { now, transport: TransportContext::default(), message };
+            let _waits = self.pacer.push(now, Class::Repair, packet, bytes);
         }
-        Some(class)
     }
 
     fn max(&self) -> Bitrate {
@@ -247,6 +233,8 @@ impl Stage for Congestion {
             for rtcp in packets {
                 if let Some(report) = rtcp.as_any().downcast_ref::<TransportLayerCc>() {
                     self.reported(packet.now, report);
+                } else if let Some(request) = rtcp.as_any().downcast_ref::<TransportLayerNack>() {
+                    self.requested(packet.now, request);
                 }
             }
         }
@@ -257,7 +245,10 @@ impl Stage for Congestion {
         let now = packet.now;
         self.follow_path(now);
         let Packet::Rtp(rtp) = &packet.message.packet else { return onward.push_back(packet) };
-        let Some(class) = self.classify(now, rtp) else { return };
+        let class = self.classes.get(&rtp.header.ssrc).copied().unwrap_or(Class::Voice);
+        if let Some(pictures) = self.pictures.get_mut(&rtp.header.ssrc) {
+            pictures.keep(rtp);
+        }
         let bytes = rtp.marshal_size() as u32 + BELOW_RTP;
         if let Some(packet) = self.pacer.push(now, class, packet, bytes) {
             self.voice(now, packet, onward);
@@ -302,10 +293,9 @@ impl Stage for Congestion {
             Some(Kind::Screen) => Class::Screen,
             Some(Kind::Audio) | None => return,
         };
-        self.classes.entry(stream.ssrc).or_insert((class, stream.ssrc));
-        if let Some(rtx) = stream.ssrc_rtx {
-            self.classes.insert(rtx, (Class::Repair, stream.ssrc));
-        }
+        // Once for each codec that it may be of.
+        self.classes.insert(stream.ssrc, class);
+        self.pictures.entry(stream.ssrc).or_insert_with(|| Retransmissions::new(stream.ssrc_rtx));
     }
 }
 
@@ -349,15 +339,24 @@ pub(super) fn read_report(report: &TransportLayerCc, arrivals: &mut Vec<Arrival>
 #[cfg(test)]
 #[expect(clippy::disallowed_methods, reason = "packets need a time; any will do")]
 mod tests {
-    use rtc::interceptor::RTPHeaderExtension;
+    use rtc::{
+        interceptor::RTPHeaderExtension,
+        rtcp::transport_feedbacks::transport_layer_nack::nack_pairs_from_sequence_numbers,
+    };
 
     use super::*;
-    use crate::interceptors::{
-        arrivals::ReportArrivals,
-        testing::{AUDIO, VIDEO, as_rtp, audio_stream, pass_in, pass_out, rtp, video_stream},
+    use crate::{
+        codec::VideoCodec,
+        interceptors::{
+            arrivals::ReportArrivals,
+            payload_types::PayloadTypes,
+            testing::{AUDIO, VIDEO, VIDEO_RTX, as_rtp, audio_stream, pass_in, pass_out, rtp, video_stream},
+        },
     };
 
     const MS: Duration = Duration::from_millis(1);
+    const ANSWER: &str = "m=video 9 X 102 103\na=rtpmap:102 H264/90000\na=fmtp:102 packetization-mode=1\n\
+                          a=rtpmap:103 rtx/90000\na=fmtp:103 apt=102\n";
     const NUMBER: u8 = 7;
 
     fn numbered(stream: StreamInfo) -> StreamInfo {
@@ -406,6 +405,30 @@ mod tests {
         let mut later = VecDeque::new();
         stage.timeout(now + 100 * MS, &mut later);
         assert!(!later.is_empty() && later.iter().all(|packet| as_rtp(packet).header.ssrc == VIDEO));
+    }
+
+    #[test]
+    fn what_was_lost_leaves_before_what_is_new_and_in_a_stream_of_its_own() {
+        let (mut stage, _heard) = stage();
+        let types = PayloadTypes::parse(ANSWER, VideoCodec::BUILT);
+        stage.meter.payload_types.set(types).unwrap();
+        let now = Instant::now();
+        pass_out(&mut stage, rtp(now, VIDEO, 102, 1, &[7; 1_000]));
+        stage.pacer.set_rate(Bitrate::from_bps(500_000));
+        for sequence in 2..20 {
+            pass_out(&mut stage, rtp(now, VIDEO, 102, sequence, &[1; 1_000]));
+        }
+        let nacks = nack_pairs_from_sequence_numbers(&[1]);
+        let request = TransportLayerNack { sender_ssrc: 1, media_ssrc: VIDEO, nacks };
+        let message = AttributedPacket::new(Packet::Rtcp(vec![Box::new(request)]));
+        let now = now + 20 * MS;
+        pass_in(&mut stage, TaggedPacket { now, transport: TransportContext::default(), message });
+        let mut left = VecDeque::new();
+        stage.timeout(now + 20 * MS, &mut left);
+        let repair = as_rtp(&left[0]);
+        assert_eq!((repair.header.ssrc, repair.header.payload_type), (VIDEO_RTX, 103));
+        assert_eq!(&repair.payload[..4], [0, 1, 7, 7]);
+        assert!(repair.header.get_extension(NUMBER).is_some(), "it is reported on like any other");
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl PayloadTypes {
         self.repairs.iter().find(|(number, _)| *number == payload_type).map(|(_, repaired)| *repaired)
     }
 
+    /// The payload type of retransmissions of packets with this one.
+    pub(crate) fn repairing(&self, payload_type: u8) -> Option<u8> {
+        self.repairs.iter().find(|(_, repaired)| *repaired == payload_type).map(|(number, _)| *number)
+    }
+
     /// What both ends have, in our order.
     pub(crate) fn codecs(&self) -> Vec<VideoCodec> {
         VideoCodec::BUILT.iter().copied().filter(|codec| self.payload_type(*codec).is_some()).collect()

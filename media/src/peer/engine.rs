@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use rtc::{
     ice::mdns::MulticastDnsMode,
-    interceptor::{NackResponderBuilder, ReceiverReportBuilder, SenderReportBuilder},
+    interceptor::{ReceiverReportBuilder, SenderReportBuilder},
     peer_connection::configuration::{
         interceptor_registry::{Registry, Slot},
         media_engine::{MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MIME_TYPE_VP9},
@@ -185,7 +185,6 @@ pub(super) fn interceptors(
     let report_sent = SenderReportBuilder::new().with_interval(REPORT_INTERVAL).build();
     Registry::new()
         .with(Slot::Pacer, Queued::new(congestion))
-        .with(Slot::NackResponder, NackResponderBuilder::new().build())
         .with(Slot::from(4_500), Queued::new(tap))
         .with(Slot::from(6_000), Queued::new(ReportArrivals::new(rand::random())))
         .with(Slot::from(6_100), report_received)

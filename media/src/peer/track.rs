@@ -11,7 +11,7 @@ use rtc::{
     rtcp,
     rtp::{Packet, header::Header},
     rtp_transceiver::rtp_sender::{
-        RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpSendParameters, RtpCodecKind,
+        RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters, RTCRtpSendParameters, RtpCodecKind,
     },
 };
 use tokio::{
@@ -52,8 +52,14 @@ impl Track {
     /// A stream of one SSRC, whichever of its codecs a packet is of.
     pub(super) fn new(kind: Kind, video: &[VideoCodec]) -> Self {
         let ssrc = rand::random();
+        // Of retransmissions (RFC 4588); the voice has copies instead.
+        let rtx = (kind != Kind::Audio).then(|| RTCRtpRtxParameters { ssrc: rand::random() });
         let encoding = |codec| RTCRtpEncodingParameters {
-            rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..RTCRtpCodingParameters::default() },
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                ssrc: Some(ssrc),
+                rtx: rtx.clone(),
+                ..RTCRtpCodingParameters::default()
+            },
             codec,
             ..RTCRtpEncodingParameters::default()
         };

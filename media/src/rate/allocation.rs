@@ -5,10 +5,11 @@ use super::Bitrate;
 
 /// Bitrates of the voice, without headers, the best first. With less than the last the voice can't be understood.
 const VOICE: [Bitrate; 3] = [Bitrate::from_bps(32_000), Bitrate::from_bps(24_000), Bitrate::from_bps(16_000)];
-/// On a path that loses more than this, packets of the voice repeat those before them (RFC 2198): it may take this part of
-/// the total, and at most so much.
+/// On a path that loses more than this, packets of the voice repeat those before them (RFC 2198): beside pictures it may
+/// take this part of the total, alone nearly all, and at most so much.
 const LOSSY: f32 = 0.01;
 const COPIES_SHARE: f32 = 0.25;
+const COPIES_SHARE_ALONE: f32 = 0.8;
 const VOICE_WITH_COPIES: Bitrate = Bitrate::from_bps(160_000);
 /// Packets of the voice in a second, and on thin paths, where the headers of so many would cost as much as the voice:
 /// from the first total down, until there is as much as the second again.
@@ -80,10 +81,15 @@ impl Allocation {
         };
         let loss = if demand.loss.is_finite() { demand.loss.clamp(0.0, MAX_REPAIR) } else { 0.0 };
         let alone = VOICE.into_iter().find(fits).unwrap_or(VOICE[VOICE.len() - 1]);
-        let copies = total.scaled(COPIES_SHARE).min(VOICE_WITH_COPIES);
-        let voice = if loss > LOSSY { alone.max(copies) } else { alone };
+        let is_alone = !demand.with_picture && !demand.with_screen;
+        let copies = if is_alone {
+            total.saturating_sub(Bitrate::from_bps(headers)).scaled(COPIES_SHARE_ALONE)
+        } else {
+            total.scaled(COPIES_SHARE)
+        };
+        let voice = if loss > LOSSY { alone.max(copies.min(VOICE_WITH_COPIES)) } else { alone };
         let rest = total.saturating_sub(Bitrate::from_bps(voice.as_bps() + headers));
-        if !demand.with_picture && !demand.with_screen {
+        if is_alone {
             return Self { voice, voice_packets, repair: Bitrate::default(), picture: None, screen: None };
         }
         let repair = rest.scaled(loss);
@@ -179,6 +185,13 @@ mod tests {
         let (clean, lossy) = (of(1_000, CAMERA), of(1_000, Demand { loss: 0.2, ..CAMERA }));
         assert_eq!((clean.voice.as_bps(), lossy.voice.as_bps()), (32_000, 160_000));
         assert!(lossy.picture < clean.picture && lossy.repair.as_bps() > 150_000);
+    }
+
+    #[test]
+    fn a_voice_without_pictures_may_repeat_itself_as_often_as_there_is_room() {
+        let voice = |kbps, loss| of(kbps, Demand { with_picture: false, loss, ..CAMERA }).voice.as_bps() / 1_000;
+        assert_eq!([3_000, 140, 64].map(|kbps| voice(kbps, 0.0)), [32, 32, 32]);
+        assert_eq!([3_000, 400, 140, 64].map(|kbps| voice(kbps, 0.2)), [160, 160, 85, 37]);
     }
 
     #[test]

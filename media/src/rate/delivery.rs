@@ -41,11 +41,16 @@ impl Delivery {
     }
 }
 
+/// Of fewer packets than this, chance loses any part.
+const SIGNIFICANT: f32 = 150.0;
+
 /// Loss, against the path's usual.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Losses {
     /// Exponentially weighted: over the last second or so, and over the last ten.
     recent: f32,
+    /// The same over so many packets as tell a change from chance: of the voice alone, those of seconds.
+    counted: f32,
     usual: Option<f32>,
     recent_weight: f32,
 }
@@ -59,8 +64,10 @@ impl Losses {
         let loss = lost as f32 / total as f32;
         // By packets, so that a report on a few says little; and by time.
         let share = 1.0 - (-elapsed.as_secs_f32() / 0.7).exp();
-        let weight = share.max(total as f32 / 150.0).min(1.0);
+        let counts = (total as f32 / SIGNIFICANT).min(1.0);
+        let weight = share.max(counts);
         self.recent += (loss - self.recent) * weight;
+        self.counted += (loss - self.counted) * counts;
         self.recent_weight = (self.recent_weight + weight).min(1.0);
         let usual = self.usual.get_or_insert(0.0);
         *usual += (self.recent - *usual) * (1.0 - (-elapsed.as_secs_f32() / 5.0).exp());
@@ -73,11 +80,43 @@ impl Losses {
 
     /// How far it is above the usual.
     pub(super) fn excess(&self) -> f32 {
-        (self.recent - self.usual.unwrap_or(0.0).min(MOST_USUAL)).max(0.0)
+        (self.recent.min(self.counted) - self.usual.unwrap_or(0.0).min(MOST_USUAL)).max(0.0)
     }
 
     /// What is lost now is what this path loses.
     pub(super) fn accept(&mut self) {
         self.usual = Some(self.recent);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt as _, SeedableRng as _, rngs::SmallRng};
+
+    use super::*;
+
+    /// Reports of a second or so of the voice alone.
+    fn report(losses: &mut Losses, random: &mut SmallRng, part: f64) {
+        let lost = (0..6).filter(|_| random.random_bool(part)).count();
+        losses.add(lost, 6, Duration::from_millis(240));
+    }
+
+    #[test]
+    fn chance_is_no_change_and_a_change_is_one() {
+        for seed in 0..20 {
+            let (mut losses, mut random) = (Losses::default(), SmallRng::seed_from_u64(seed));
+            (0..100).for_each(|_| report(&mut losses, &mut random, 0.25));
+            let most = (0..2_000).map(|_| {
+                report(&mut losses, &mut random, 0.25);
+                losses.excess()
+            });
+            let most = most.fold(0.0, f32::max);
+            assert!(most < 0.15, "seed {seed}: {most} of 25 %");
+            let noticed = (1..100).find(|_| {
+                report(&mut losses, &mut random, 0.7);
+                losses.excess() > 0.15
+            });
+            assert!(noticed.is_some_and(|reports| reports < 40), "seed {seed}: noticed after {noticed:?} reports");
+        }
     }
 }
