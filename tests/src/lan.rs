@@ -298,6 +298,11 @@ impl Wire {
         wire
     }
 
+    /// Lets a second host's frames pass through it too: both share the bottleneck.
+    pub fn share(&self, host: &Host) {
+        ip(&["link", "set", &host.first_port().name, "master", &self.switch]);
+    }
+
     /// Changes what the wire does, while frames pass.
     pub fn set(&mut self, impairment: Impairment) {
         let line = serde_json::to_string(&impairment).expect("numbers are JSON");

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     links::Link,
     options::Options,
-    recording::{KEEP_ONE_IN, TwoHosts, ends},
+    recording::{KEEP_ONE_IN, Line, ends},
 };
 
 /// What drives the browsers; a file for `node`.
@@ -19,7 +19,7 @@ const DRIVER: &str = include_str!("browser.mjs");
 
 pub(crate) fn measure(link: &Link, run: u64, options: &Options, folder: &Path) -> anyhow::Result<()> {
     let Some(packages) = &options.browser else { anyhow::bail!("--browser is missing") };
-    let mut path = TwoHosts::new(run);
+    let mut path = Line::new(run, link.beside);
     let hosts: Vec<_> = ends(&path.lan).into_iter().zip(&options.speech).map(|((end, host), speech)| {
         json!({ "end": end, "namespace": format!("/run/netns/{}", host.name()), "speech": speech })
     }).collect();

@@ -16,6 +16,29 @@ pub(crate) struct Link {
     pub(crate) steps: Vec<(u64, Impairment)>,
     /// Length of the call, with settling.
     pub(crate) seconds: u64,
+    /// Who else is on the link.
+    pub(crate) beside: Beside,
+}
+
+/// What shares the bottleneck with the call that is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beside {
+    Nothing,
+    /// A second call of the same kind between two further hosts.
+    Call,
+    /// A download by TCP from Bob's side of the link to Ann's, with the kernel's congestion control.
+    Download,
+}
+
+impl Beside {
+    /// For the score.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Call => "call",
+            Self::Download => "download",
+        }
+    }
 }
 
 /// All of them, in the order of the table.
@@ -28,7 +51,13 @@ pub(crate) fn all() -> Vec<Link> {
     let nervous = Impairment { jitter_ms: 40, ..far };
     let nervous_and_losing = Impairment { loss_percent: 10.0, ..nervous };
     let overtaking = Impairment { reorder_percent: 1.0, reorder_ms: 20, ..far };
-    let steady = |name, video, impairment| Link { name, video, steps: vec![(0, impairment)], seconds: SETTLING_S + 28 };
+    let steady = |name, video, impairment| Link {
+        name,
+        video,
+        steps: vec![(0, impairment)],
+        seconds: SETTLING_S + 28,
+        beside: Beside::Nothing,
+    };
     vec![
         steady("clean", true, clean),
         steady("25ms", true, far),
@@ -47,10 +76,14 @@ pub(crate) fn all() -> Vec<Link> {
             video: true,
             steps: vec![(0, narrow(3000)), (22, narrow(500)), (47, narrow(3000))],
             seconds: 72,
+            beside: Beside::Nothing,
         },
+        Link { seconds: SETTLING_S + 48, beside: Beside::Call, ..steady("beside-call", true, narrow(3000)) },
+        Link { seconds: SETTLING_S + 48, beside: Beside::Download, ..steady("beside-tcp", true, narrow(3000)) },
         steady("jitter", true, nervous),
         steady("jitter-loss10", true, nervous_and_losing),
         steady("reorder", true, overtaking),
+        steady("voice-clean", false, clean),
         steady("voice", false, far),
         steady("voice-loss10", false, losing(10.0)),
         steady("voice-loss20", false, losing(20.0)),

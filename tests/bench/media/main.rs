@@ -24,7 +24,7 @@ use clap::{Parser, ValueEnum};
 use parlor_tests::{clip, in_lab_command};
 
 use self::{
-    links::Link,
+    links::{Beside, Link},
     options::{Options, System},
 };
 
@@ -33,9 +33,11 @@ const TRIES: usize = 3;
 
 fn main() -> ExitCode {
     let options = Options::parse();
-    let result = match &options.inside {
-        Some(cell) => measure_one(cell, &options),
-        None => measure_all(&options),
+    let result = match (options.serve, options.download, &options.inside) {
+        (Some(address), ..) => recording::serve(address).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        (_, Some(address), _) => recording::download(address).map(|()| ExitCode::SUCCESS).map_err(Into::into),
+        (.., Some(cell)) => measure_one(cell, &options),
+        (..) => measure_all(&options),
     };
     match result {
         Ok(code) => code,
@@ -75,7 +77,9 @@ fn measure_all(options: &Options) -> anyhow::Result<ExitCode> {
     let mut cells = VecDeque::new();
     for run in options.first..options.first + options.repeat {
         for link in links.iter().filter(wanted) {
-            cells.extend(systems.into_iter().flatten().map(|system| Cell { system, link, run }));
+            // Two calls between browsers at once are more than two cores can do.
+            let can = |system: &System| *system == System::Parlor || link.beside != Beside::Call;
+            cells.extend(systems.into_iter().flatten().filter(can).map(|system| Cell { system, link, run }));
         }
     }
     let (cells, failed) = (Mutex::new(cells), Mutex::new(Vec::new()));

@@ -1,6 +1,6 @@
 //! What is asked for on the command line.
 
-use std::path::PathBuf;
+use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Parser, ValueEnum};
 
@@ -34,6 +34,12 @@ pub(crate) struct Options {
     /// Calls measured at the same time: a call of either kind keeps two cores busy.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) jobs: usize,
+    /// This process is the server of a download that shares the link.
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub(crate) serve: Option<SocketAddr>,
+    /// This process is its client.
+    #[arg(long, value_name = "ADDRESS", hide = true)]
+    pub(crate) download: Option<SocketAddr>,
     /// This process is to measure one call, in the lab.
     #[arg(long, num_args = 3, value_names = ["SYSTEM", "LINK", "RUN"], hide = true)]
     pub(crate) inside: Option<Vec<String>>,

@@ -10,13 +10,13 @@ use std::{
 use parlor_tests::{Peer, SOON};
 
 use crate::{
-    links::Link,
+    links::{Beside, Link},
     options::Options,
-    recording::{TwoHosts, ends, keep_some},
+    recording::{Line, ends, keep_some},
 };
 
 pub(crate) fn measure(link: &Link, run: u64, options: &Options, folder: &Path) -> anyhow::Result<()> {
-    let mut path = TwoHosts::new(run);
+    let mut path = Line::new(run, link.beside);
     let picture = |end: &str| folder.join(format!("{end}.y4m"));
     let [mut ann, mut bob] = [0, 1].map(|index| {
         let (end, host) = ends(&path.lan)[index];
@@ -45,6 +45,7 @@ pub(crate) fn measure(link: &Link, run: u64, options: &Options, folder: &Path) -
         let first = if link.video { "first_video_frame" } else { "first_audio" };
         ann.expect(first, SOON);
         bob.expect(first, SOON);
+        let _beside = (link.beside == Beside::Call).then(|| call_beside(&path, options));
         path.run(link, folder)?;
         let said = |peer: &mut Peer| (peer.so_far("stats"), peer.so_far("ended"));
         let [(ann_said, ann_ended), (bob_said, bob_ended)] = [said(&mut ann), said(&mut bob)];
@@ -62,4 +63,20 @@ pub(crate) fn measure(link: &Link, run: u64, options: &Options, folder: &Path) -
         let _not_in_a_voice_call = fs::remove_file(picture(end));
     }
     Ok(())
+}
+
+/// A second call, of which nothing is kept.
+fn call_beside(line: &Line, options: &Options) -> [Peer; 2] {
+    let camera = || format!("file:{}", options.clip.display());
+    let mut peers = ["Cid", "Dan"].map(|name| {
+        let index = usize::from(name == "Dan");
+        let starting = Peer::named(name)
+            .camera(camera())
+            .microphone(format!("file:{}", options.speech[index].display()))
+            .args(["--stats-every", "1"]);
+        let starting = if index == 0 { starting.args(["--call", "Dan"]) } else { starting.accepting() };
+        starting.start(&line.lan[2 + index])
+    });
+    peers.iter_mut().for_each(|peer| drop(peer.expect("first_video_frame", SOON)));
+    peers
 }

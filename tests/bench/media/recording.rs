@@ -3,16 +3,18 @@
 use std::{
     fs::{self, File},
     io::{self, BufWriter, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
     path::Path,
+    process::{Child, Command, Stdio},
     thread,
     time::Duration,
 };
 
-use parlor_tests::{Host, Lan, Wire, now, unix_ms};
+use parlor_tests::{Host, Lan, Wire, now, unix_ms, usage};
 use rustix::fs::FallocateFlags;
 use serde_json::json;
 
-use crate::links::{Link, SETTLING_S};
+use crate::links::{Beside, Link, SETTLING_S};
 
 /// How often the wire's counters are read.
 const TICK: Duration = Duration::from_millis(100);
@@ -20,42 +22,123 @@ const TICK: Duration = Duration::from_millis(100);
 /// Of the pictures that arrive, one in so many is kept.
 pub(crate) const KEEP_ONE_IN: usize = 15;
 
-/// Two hosts with a wire between them that is to become bad.
-pub(crate) struct TwoHosts {
+/// Two hosts with a wire between them that is to become bad, and two more behind the same wire if it is to be shared.
+pub(crate) struct Line {
     pub(crate) lan: Lan,
     wire: Wire,
 }
 
-impl TwoHosts {
-    pub(crate) fn new(run: u64) -> Self {
-        let lan = Lan::new(2);
+impl Line {
+    pub(crate) fn new(run: u64, beside: Beside) -> Self {
+        let lan = Lan::new(if beside == Beside::Nothing { 2 } else { 4 });
         let wire = lan[0].wire(run);
+        if let Some(neighbour) = lan.hosts().get(2) {
+            wire.share(neighbour);
+        }
         Self { lan, wire }
     }
 
     /// For as long as the call is to last: makes the link what it is to be, and writes `link.json`: when what was measured
-    /// began and ended, and the bytes that reached either host by every tick.
-    pub(crate) fn run(&mut self, link: &Link, folder: &Path) -> io::Result<()> {
+    /// began and ended, the bytes that reached each host by every tick, and what either end used of the machine.
+    pub(crate) fn run(&mut self, link: &Link, folder: &Path) -> anyhow::Result<()> {
+        let download = (link.beside == Beside::Download).then(|| Download::start(&self.lan)).transpose()?;
         let (start, start_ms) = (now(), unix_ms());
         let mut steps = link.steps.iter().peekable();
-        let mut received = [Vec::new(), Vec::new()];
-        let ticks = link.seconds * 1000 / TICK.as_millis() as u64;
-        for tick in 0..ticks {
-            while let Some((_, impairment)) = steps.next_if(|(at, _)| *at * 1000 <= tick * TICK.as_millis() as u64) {
+        let mut received = vec![Vec::new(); self.lan.hosts().len()];
+        let ticks_a_second = 1000 / TICK.as_millis() as u64;
+        let mut settled = [Usage::default(); 2];
+        for tick in 0..link.seconds * ticks_a_second {
+            while let Some((_, impairment)) = steps.next_if(|(at, _)| *at * ticks_a_second <= tick) {
                 self.wire.set(*impairment);
             }
             for (host, bytes) in self.lan.hosts().iter().zip(&mut received) {
                 bytes.push(host.received_bytes());
             }
+            if tick == SETTLING_S * ticks_a_second {
+                settled = ends(&self.lan).map(|(_, host)| Usage::on(host));
+            }
             thread::sleep((start + TICK * (tick as u32 + 1)).saturating_duration_since(now()));
         }
-        let [ann, bob] = received;
+        let to_ms = unix_ms();
+        let used = ends(&self.lan).map(|(_, host)| Usage::on(host));
+        drop(download);
+        let minutes = (link.seconds - SETTLING_S) as f64 / 60.0;
+        let cpu: Vec<f64> =
+            used.iter().zip(settled).map(|(after, before)| (after.cpu_s - before.cpu_s) / minutes).collect();
         let steps: Vec<u64> = link.steps.iter().map(|(at, _)| start_ms + at * 1000).collect();
+        let mut received = received.into_iter();
+        let [ann, bob, ann_beside, bob_beside] = std::array::from_fn(|_| received.next());
         let about = json!({
-            "from_ms": start_ms + SETTLING_S * 1000, "to_ms": unix_ms(), "steps_ms": steps, "video": link.video,
+            "from_ms": start_ms + SETTLING_S * 1000, "to_ms": to_ms, "steps_ms": steps, "video": link.video,
             "tick_ms": TICK.as_millis() as u64, "ann_received": ann, "bob_received": bob,
+            "ann_beside": ann_beside, "bob_beside": bob_beside, "beside": link.beside.name(),
+            "cpu_s_a_minute": cpu, "pss_mib": used.map(|usage| usage.pss_mib),
         });
-        fs::write(folder.join("link.json"), format!("{about}\n"))
+        fs::write(folder.join("link.json"), format!("{about}\n"))?;
+        Ok(())
+    }
+}
+
+/// Bytes by TCP from the fourth host to the third, as many as the link takes, until this is dropped.
+struct Download([Child; 2]);
+
+/// Where the fourth host listens.
+const DOWNLOAD: &str = "10.77.0.14:8080";
+
+impl Download {
+    fn start(lan: &Lan) -> io::Result<Self> {
+        let end = |host: &Host, what: &str| {
+            let mut command = host.command(std::env::current_exe()?);
+            command.args([what, DOWNLOAD, "--out", ".", "--clip", "."]);
+            io::Result::Ok(command)
+        };
+        let mut server = end(&lan[3], "--serve")?.stdout(Stdio::piped()).spawn()?;
+        let mut ready = [0];
+        server.stdout.take().map_or(Ok(()), |mut stdout| stdout.read_exact(&mut ready))?;
+        let client = end(&lan[2], "--download")?.spawn()?;
+        Ok(Self([server, client]))
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _gone = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+}
+
+/// Sends zeros to whoever connects first; says on stdout when one can.
+pub(crate) fn serve(address: SocketAddr) -> io::Result<()> {
+    let listener = TcpListener::bind(address)?;
+    io::stdout().write_all(b"!")?;
+    io::stdout().flush()?;
+    let (mut connection, _) = listener.accept()?;
+    io::copy(&mut io::repeat(0), &mut connection).map(|_| ())
+}
+
+/// Takes all that is sent.
+pub(crate) fn download(address: SocketAddr) -> io::Result<()> {
+    io::copy(&mut TcpStream::connect(address)?, &mut io::sink()).map(|_| ())
+}
+
+/// What all processes of a host use of the machine.
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    cpu_s: f64,
+    pss_mib: f64,
+}
+
+impl Usage {
+    fn on(host: &Host) -> Self {
+        let listed = Command::new("ip").args(["netns", "pids", host.name()]).output();
+        let listed = listed.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        listed
+            .lines()
+            .filter_map(|pid| pid.trim().parse().ok())
+            .map(usage::Usage::of)
+            .fold(Self::default(), |all, one| Self { cpu_s: all.cpu_s + one.cpu_s, pss_mib: all.pss_mib + one.pss_mib })
     }
 }
 

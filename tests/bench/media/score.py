@@ -19,6 +19,9 @@ PESQ      PESQ-WB of what was heard, in blocks of 9 s
 STOI      of the same, delays taken out: how much can be understood, 0 to 1
 voice     from the microphone's sample to the mixer, without sound cards' buffers, median and 95th percentile, ms
 sync      part of the time in which picture and voice of the same moment come within 40 ms of each other
+CPU       of all processes of one end, seconds a minute, with what it takes to record both (more in a browser's page)
+MB        their memory (PSS), MiB
+share     of what all who share the link got through it
 
 The first 12 s of each call are left out. Needs Python 3 with numpy, scipy, pesq and pystoi.
 """
@@ -43,6 +46,7 @@ except ImportError as missing:
 
 FREEZE_MS = 200
 IN_SYNC_MS = 40
+LATE_MS = 400
 BLOCK = 9
 LONGEST_DELAY_S = 4.0
 
@@ -210,24 +214,32 @@ def in_sync(pictures, voices, from_ms):
     return {"sync": float((np.abs(apart) <= IN_SYNC_MS).mean()), "apart_ms": float(np.median(apart))} if len(apart) else {}
 
 
-def rate(link, name):
-    """kbit/s at the receiver's end, tick by tick, and the times of the ticks."""
-    received = np.array(link[f"{name}_received"], float)
+def rate(link, what):
+    """kbit/s tick by tick, and the times of the ticks."""
+    received = np.array(link[what], float)
     start = link["steps_ms"][0]
     return start + np.arange(1, len(received)) * link["tick_ms"], np.diff(received) * 8 / link["tick_ms"]
 
 
-def step(receiver, link):
-    """How a link that gets slow and quick again is followed."""
+def mean_rate(link, what):
+    times, kbps = rate(link, what)
+    return float(kbps[times > link["from_ms"]].mean())
+
+
+def step(sender, receiver, link):
+    """How a link that gets slow and quick again is followed: adapted when the last picture was late."""
     down, up = link["steps_ms"][1:]
-    times, kbps = rate(link, receiver.name)
+    times, kbps = rate(link, f"{receiver.name}_received")
     second = 1000 // link["tick_ms"]
     smooth = np.convolve(kbps, np.ones(second) / second, "full")[:len(kbps)]
     before = np.median(kbps[(times > down - 5000) & (times < down)])
     back = times[(times > up) & (smooth >= 0.8 * before)]
-    shown = [ms for _, ms in new_frames(receiver, 0, 1e15)]
-    return {"down_longest_ms": longest_gap(shown, down, down + 10000), "back_s": (back[0] - up) / 1000 if len(back) else None,
-            "before_kbps": before}
+    shown = new_frames(receiver, 0, 1e15)
+    late = [captured + delay for captured, delay in latencies(sender, shown) if delay > LATE_MS]
+    late = [ms for ms in late if down < ms < down + 20000]
+    return {"down_longest_ms": longest_gap([ms for _, ms in shown], down, down + 10000),
+            "adapted_s": (late[-1] - down) / 1000 if late else 0.0,
+            "back_s": (back[0] - up) / 1000 if len(back) else None, "before_kbps": before}
 
 
 def score(folder, clip_path):
@@ -235,15 +247,20 @@ def score(folder, clip_path):
         link = json.load(file)
     ends = [End(folder, name) for name in ("ann", "bob")]
     directions = []
-    for sender, receiver in (ends, ends[::-1]):
+    # A download shares one direction only.
+    for sender, receiver in (ends[::-1],) if link.get("beside") == "download" else (ends, ends[::-1]):
         figures, voices = voice(sender, receiver, link)
-        times, kbps = rate(link, receiver.name)
-        figures["kbps"] = float(kbps[times > link["from_ms"]].mean())
+        figures["kbps"] = mean_rate(link, f"{receiver.name}_received")
+        if link.get(f"{receiver.name}_beside"):
+            figures["share"] = figures["kbps"] / (figures["kbps"] + mean_rate(link, f"{receiver.name}_beside"))
+        for key, of in (("cpu_s", "cpu_s_a_minute"), ("pss_mib", "pss_mib")):
+            if of in link:
+                figures[key] = link[of][ends.index(receiver)]
         if link["video"]:
             seen, pictures = picture(sender, receiver, link, Clip(clip_path))
             figures |= seen | in_sync(pictures, voices, link["from_ms"])
             if len(link["steps_ms"]) == 3:
-                figures |= step(receiver, link)
+                figures |= step(sender, receiver, link)
         directions.append({key: None if value is None else float(value) for key, value in figures.items()})
     return directions
 
@@ -253,7 +270,7 @@ def score(folder, clip_path):
 COLUMNS = [("fps", "fps", 1), ("freezes", "freezes a minute", 0), ("longest_ms", "longest ms", 0),
            ("shown_ms", "shown ms", 0), ("shown_p95_ms", "95 %", 0), ("ssim", "SSIM", 3), ("kbps", "kbit/s", 0),
            ("pesq", "PESQ", 2), ("stoi", "STOI", 2), ("voice_ms", "voice ms", 0), ("voice_p95_ms", "95 %", 0),
-           ("sync", "in sync", 2)]
+           ("sync", "in sync", 2), ("cpu_s", "CPU s", 1), ("pss_mib", "MB", 0)]
 
 
 def middle(directions, key):
@@ -270,8 +287,11 @@ def table(scores):
         if any("back_s" in figures for figures in directions):
             longest, back = middle(directions, "down_longest_ms"), middle(directions, "back_s")
             said = "never" if back is None else f"{back:.1f} s"
-            lines.append(f"| | | longest time without a picture after the step down: {longest:.0f} ms; "
+            lines.append(f"| | | longest time without a picture after the step down: {longest:.0f} ms; the last picture more "
+                         f"than {LATE_MS} ms late: {middle(directions, 'adapted_s'):.1f} s after it; "
                          f"80 % of the rate again after the step up: {said} |")
+        if (share := middle(directions, "share")) is not None:
+            lines.append(f"| | | its share of the link: {share:.2f} |")
     return "\n".join(lines)
 
 
