@@ -103,6 +103,8 @@ pub(crate) struct Controller {
     /// The first instant of all: what delays are measured against.
     epoch: Instant,
     last_report: Option<Instant>,
+    /// How far reports come from each other, on average.
+    reports_apart: Duration,
     silence: Option<Silence>,
     wall: Option<Wall>,
     /// What got through when it was too much, until more was really sent, or it is long ago.
@@ -155,6 +157,7 @@ impl Controller {
             mode: Mode::Starting,
             epoch: now,
             last_report: None,
+            reports_apart: Duration::ZERO,
             silence: None,
             wall: None,
             known: None,
@@ -236,6 +239,7 @@ impl Controller {
         }
         let elapsed = self.last_report.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
         let elapsed = elapsed.min(Duration::from_millis(300));
+        self.reports_apart = (self.reports_apart * 15 + elapsed) / 16;
         let keep_base = match self.mode {
             Mode::Starting | Mode::Climbing { .. } | Mode::Draining { .. } => false,
             Mode::Beside { since, .. } => now.saturating_duration_since(since) < OTHERS_LIFE,
@@ -263,7 +267,7 @@ impl Controller {
         let lost = outcomes.iter().filter(|outcome| outcome.arrived_us.is_none()).count();
         self.losses.add(lost, outcomes.len(), elapsed);
         if let Some(silence) = self.silence.take() {
-            self.target = self.target.max(silence.ended(outcomes)).min(self.max);
+            self.target = self.target.max(silence.ended(outcomes, self.losses.usual())).min(self.max);
             self.mode = Mode::Starting;
         }
         if let (Mode::Draining { .. }, Some(overflowed)) = (self.mode, &mut self.overflowed)
@@ -284,7 +288,7 @@ impl Controller {
         let Some(waiting_since) = waiting_since else { return };
         let since = self.last_report.map_or(waiting_since, |last| last.max(waiting_since));
         if self.silence.is_none()
-            && let Some(silence) = Silence::begins(now, since, self.target, self.loop_time)
+            && let Some(silence) = Silence::begins(now, since, self.target, self.loop_time, self.reports_apart)
         {
             tracing::debug!("no reports: nothing gets through");
             self.silence = Some(silence);

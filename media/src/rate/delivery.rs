@@ -78,9 +78,14 @@ impl Losses {
         self.recent
     }
 
+    /// What the path loses at all times.
+    pub(super) fn usual(&self) -> f32 {
+        self.usual.unwrap_or(0.0).min(MOST_USUAL)
+    }
+
     /// How far it is above the usual.
     pub(super) fn excess(&self) -> f32 {
-        (self.recent.min(self.counted) - self.usual.unwrap_or(0.0).min(MOST_USUAL)).max(0.0)
+        (self.recent.min(self.counted) - self.usual()).max(0.0)
     }
 
     /// What is lost now is what this path loses.

@@ -10,10 +10,12 @@ const UNHEARD: Duration = Duration::from_millis(300);
 const MIN_WINDOW: usize = 6_000;
 /// Before anything was heard at all no more is sent than a large picture with its voice, bytes.
 const FIRST_WINDOW: usize = 48_000;
-/// Without a report for so long (or four round trips) only the voice is sent.
+/// Without a report for so long (or four round trips, or as many times as long as reports are apart: some are lost) only
+/// the voice is sent.
 const SILENCE: Duration = Duration::from_millis(400);
-/// When reports come again, on all that left meanwhile, and no more than this part was lost, it was no congestion (a
-/// machine stood still, or the way back did not work): the rate is at once this part of what it was.
+const REPORTS: u32 = 6;
+/// When reports come again, on all that left meanwhile, and no more than this part was lost beyond the usual, it was no
+/// congestion (a machine stood still, or the way back did not work): the rate is at once this part of what it was.
 const FIRST: Duration = Duration::from_millis(100);
 const FEW_LOST: f32 = 0.1;
 const UNHARMED: f32 = 0.7;
@@ -39,19 +41,54 @@ pub(super) struct Silence {
 }
 
 impl Silence {
-    /// Whether there is one. `since`: when the first packet left of which nothing is heard.
-    pub(super) fn begins(now: Instant, since: Instant, bps: f32, loop_time: Duration) -> Option<Self> {
-        let patience = SILENCE.max(loop_time * 4);
+    /// Whether there is one. `since`: when the first packet left of which nothing is heard; `apart`: how far reports
+    /// come from each other.
+    pub(super) fn begins(now: Instant, since: Instant, bps: f32, loop_time: Duration, apart: Duration) -> Option<Self> {
+        let patience = SILENCE.max(loop_time * 4).max(apart * REPORTS);
         (now.saturating_duration_since(since) > patience).then_some(Self { since, noticed: now, before: bps })
     }
 
-    /// What the rate may be at once now that a report came, bits per second.
-    pub(super) fn ended(self, outcomes: &[Outcome]) -> f32 {
+    /// What the rate may be at once now that a report came, bits per second. `usual`: the part that this path loses.
+    pub(super) fn ended(self, outcomes: &[Outcome], usual: f32) -> f32 {
         let lost = outcomes.iter().filter(|outcome| outcome.arrived_us.is_none()).count();
-        let few = lost as f32 <= outcomes.len() as f32 * FEW_LOST;
+        let few = lost as f32 <= outcomes.len() as f32 * (FEW_LOST + usual * 1.5);
         let mut arrived = outcomes.iter().filter(|outcome| outcome.arrived_us.is_some());
         let all = arrived.next().is_some_and(|first| first.sent <= self.since + FIRST)
             && arrived.next_back().is_some_and(|last| last.sent + FIRST >= self.noticed);
         self.before * if few && all { UNHARMED } else { CAREFUL }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "any instant will do")]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn reports_that_are_rare_and_get_lost_are_waited_for() {
+        let start = Instant::now();
+        let begins = |ms: u32, apart: u32| Silence::begins(start + ms * MS, start, 1e6, 50 * MS, apart * MS).is_some();
+        assert_eq!(
+            [(390, 50), (410, 50), (800, 150), (910, 150)].map(|(ms, apart)| begins(ms, apart)),
+            [false, true, false, true]
+        );
+    }
+
+    #[test]
+    fn what_a_path_loses_at_all_times_was_not_lost_to_the_silence() {
+        let start = Instant::now();
+        let silence = Silence::begins(start + 500 * MS, start, 1e6, 50 * MS, 50 * MS).expect("nothing was heard");
+        let outcomes: Vec<_> = (0..100)
+            .map(|at| Outcome {
+                sent: start + at * 6 * MS,
+                arrived_us: (at % 10 > 2).then_some(i64::from(at)),
+                bytes: 200,
+            })
+            .filter(|outcome| outcome.arrived_us.is_some() || outcome.sent > start + 10 * MS)
+            .collect();
+        let rate = |usual| silence.ended(&outcomes, usual);
+        assert_eq!([0.0, 0.3].map(|usual| (rate(usual) / 1e4) as u32), [15, 70]);
     }
 }

@@ -359,6 +359,7 @@ impl Simulation {
             }
             Event::Release(flow) => self.release(flow),
             Event::Report(flow) => {
+                let is_lost = self.link.loss > 0.0 && self.random.uniform() < self.link.loss;
                 let Flow::Call(call) = &mut self.flows[flow] else { return };
                 let due = call.arrived.iter().filter(|(_, at)| *at <= self.now).count();
                 if due > 0 {
@@ -375,7 +376,9 @@ impl Simulation {
                         .collect();
                     call.next_expected = call.next_expected.wrapping_add(last.max(-1).wrapping_add(1) as u16);
                     let back = self.now + self.link.delay;
-                    self.at(back, Event::Reported(flow, arrivals, 0));
+                    if !is_lost {
+                        self.at(back, Event::Reported(flow, arrivals, 0));
+                    }
                 }
                 self.at(self.now + 50 * MS, Event::Report(flow));
             }

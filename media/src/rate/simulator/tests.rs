@@ -35,6 +35,19 @@ fn random_loss_is_no_congestion() {
 }
 
 #[test]
+fn a_voice_alone_keeps_its_copies_on_paths_that_lose_much() {
+    for (loss, bursts) in [(0.1, None), (0.2, None), (0.3, None), (0.0, Some((0.1, 5.0)))] {
+        for link in seeds(&Link { loss, bursts, ..Link::of(WIDE) }) {
+            let Flow::Call(mut call) = Flow::call(0) else { unreachable!("it is a call") };
+            call.demand = 0.0;
+            let log = Simulation::run(link, vec![Flow::Call(call)], 60);
+            let low = (6..60).filter(|second| log.target(0, second * SECOND) < 120e3).count();
+            assert!(low <= 4, "{loss}, {bursts:?}: for {low} s of 54");
+        }
+    }
+}
+
+#[test]
 fn losses_in_bursts_leave_the_picture_large() {
     for link in seeds(&Link { bursts: Some((0.1, 5.0)), ..Link::of(WIDE) }) {
         let log = alone(link, 30);
