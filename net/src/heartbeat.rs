@@ -1,7 +1,7 @@
 //! Whether the people we are connected to are still there.
 //!
 //! `/parlor/heartbeat/1`: on every connection each side opens one stream and sends a hello (who I am), a beat every
-//! 400 ms, the hello again when it changes, and a goodbye when its process ends. What arrives is as authentic as the
+//! 400 ms (800 ms in a call), the hello again when it changes, and a goodbye when its process ends. What arrives is as authentic as the
 //! connection: nobody can speak for anybody else. A side that misses four beats closes the connection,
 //! since TCP takes many minutes to notice a pulled cable. Through a relay beats are rarer, and nobody says who they are:
 //! that is for those near. With nodes it is not spoken.
@@ -115,7 +115,7 @@ impl Behaviour {
         let changed = |connection: &&Connection| before != peer && [before, peer].contains(&Some(connection.peer));
         let now = now();
         for (id, connection) in self.connections.iter().filter(|(_, connection)| changed(connection)) {
-            let event = Command::BePatient { times: self.patience(now, connection.peer) };
+            let event = self.be_patient(now, connection.peer);
             let handler = NotifyHandler::One(*id);
             self.queue.push_back(ToSwarm::NotifyHandler { peer_id: connection.peer, handler, event });
         }
@@ -125,6 +125,10 @@ impl Behaviour {
     /// How many times longer than usual they may be silent.
     fn patience(&self, now: Instant, peer: PeerId) -> u32 {
         if self.vouched == Some(peer) { VOUCHED } else { self.false_alarms.patience(now, peer) }
+    }
+
+    fn be_patient(&self, now: Instant, peer: PeerId) -> Command {
+        Command::BePatient { times: self.patience(now, peer), in_call: self.vouched == Some(peer) }
     }
 
     fn handler(&self, peer: &PeerId, relayed: bool) -> Handler {
@@ -148,12 +152,9 @@ impl Behaviour {
         let Some(known) = self.connections.get_mut(&connection) else { return };
         if known.session.replace(session) != Some(session) {
             self.false_alarms.heard(now(), peer, session);
-            let times = self.patience(now(), peer);
-            self.queue.push_back(ToSwarm::NotifyHandler {
-                peer_id: peer,
-                handler: NotifyHandler::One(connection),
-                event: Command::BePatient { times },
-            });
+            let event = self.be_patient(now(), peer);
+            let handler = NotifyHandler::One(connection);
+            self.queue.push_back(ToSwarm::NotifyHandler { peer_id: peer, handler, event });
         }
     }
 

@@ -32,8 +32,10 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u32,
 }
 
-/// Below this not even the thinnest voice gets through.
-const MIN_BPS: f32 = 40_000.0;
+/// Below this not even the thinnest voice gets through, and while a long queue is drained below this.
+const MIN_BPS: f32 = 43_000.0;
+const MIN_DRAINING_BPS: f32 = 31_500.0;
+const LONG_QUEUE_MS: f32 = 120.0;
 /// A queue of this length is ours, or somebody's; longer on noisy paths, by this many times the noise.
 const QUEUE_MS: f32 = 25.0;
 /// Less than this part of it is none.
@@ -252,10 +254,9 @@ impl Controller {
             self.delivery.add(arrived_us, outcome.bytes);
             newest = newest.max(Some(outcome.sent));
         }
-        let loop_time = self.loop_time;
-        if self.wall.as_mut().is_some_and(|wall| wall.is_gone(loop_time, outcomes)) {
-            self.wall = None;
-            if let Mode::Climbing { .. } = self.mode {
+        if let Some(wall) = self.wall {
+            self.wall = wall.moved(now, self.loop_time, outcomes);
+            if let (None, Mode::Climbing { .. }) = (self.wall, self.mode) {
                 self.mode = Mode::Starting;
             }
         }
@@ -398,7 +399,8 @@ impl Controller {
         }
         // The voice goes on in any case: on a thin path there is little to lower.
         let less = (DRAIN - queue_ms / DRAIN_MS).clamp(0.4, DRAIN);
-        self.target = (got_through * less).min(self.target).clamp(MIN_BPS, self.max);
+        let least = if queue_ms > LONG_QUEUE_MS { MIN_DRAINING_BPS } else { MIN_BPS };
+        self.target = (got_through * less).min(self.target).clamp(least, self.max);
         // Until what is sent now is reported on.
         let until = now + self.loop_time + Duration::from_millis(100);
         self.mode = Mode::Draining {

@@ -9,8 +9,10 @@ use super::Outcome;
 pub(super) const THIN_BPS: f32 = 160_000.0;
 const FIRST_PATIENCE: Duration = Duration::from_secs(16);
 const LONGEST_PATIENCE: Duration = Duration::from_secs(64);
-/// Unless packets that left together arrive so close to each other that the path must be so many times wider.
+/// Unless packets that left together arrive so close to each other that the path must be so many times wider. What they
+/// show is all of it: others have their part.
 const WIDER: f32 = 1.7;
+const OURS: f32 = 0.8;
 /// Packets that left within this time left together; the second is at least so large.
 const PAIR_GAP: Duration = Duration::from_micros(600);
 const MIN_PAIR_BYTES: u32 = 100;
@@ -76,8 +78,9 @@ impl Wall {
         (now.saturating_duration_since(self.since) < self.patience).then_some(self.bps * BELOW)
     }
 
-    /// How close to each other packets arrive that left together: that is the width of the narrowest part of the path.
-    pub(super) fn is_gone(&mut self, loop_time: Duration, outcomes: &[Outcome]) -> bool {
+    /// Where it stands now that packets which left together were reported on: how close to each other they arrive is the
+    /// width of the narrowest part of the path. `None`: it is gone.
+    pub(super) fn moved(mut self, now: Instant, loop_time: Duration, outcomes: &[Outcome]) -> Option<Self> {
         for pair in outcomes.windows(2) {
             let [first, second] = pair else { continue };
             let (Some(first_us), Some(second_us)) = (first.arrived_us, second.arrived_us) else { continue };
@@ -88,6 +91,11 @@ impl Wall {
                 self.seen = [self.seen[1], second.bytes as f32 * 8e6 / apart_us as f32];
             }
         }
-        self.seen.iter().all(|&width| width > self.bps * WIDER)
+        let width = self.seen[0].min(self.seen[1]);
+        if width <= self.bps * WIDER {
+            return Some(self);
+        }
+        tracing::debug!(bps = width as u32, "the path is wider than thought");
+        (width < THIN_BPS).then(|| Self { bps: width * OURS, since: now, ..self })
     }
 }

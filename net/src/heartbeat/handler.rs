@@ -55,6 +55,9 @@ impl Pace {
     }
 }
 
+/// In a call beats are so many times rarer: as rare as somebody bears to whom ours does not get through.
+const RARER_IN_CALL: u32 = 2;
+
 /// How many frames the other end may send at once, and per second in the long run. Whoever sends more is cut off.
 const FRAME_BURST: u32 = 50;
 const FRAMES_PER_SECOND: f64 = 20.0;
@@ -69,8 +72,9 @@ pub(crate) enum Command {
     Say(Announcement),
     /// Say that this process ends.
     Goodbye { session: u64 },
-    /// Silence may last so many times longer than usual.
-    BePatient { times: u32 },
+    /// Silence may last so many times longer than usual. `in_call`: media of a call shows that the other end lives, and
+    /// leaves little of a thin path to beats.
+    BePatient { times: u32, in_call: bool },
 }
 
 /// From a connection to the behaviour.
@@ -110,6 +114,7 @@ pub(crate) struct Handler {
     hello: Option<Announcement>,
     ticker: Interval,
     ticks: u32,
+    in_call: bool,
     /// A tick has passed and is not dealt with yet.
     tick_due: bool,
     now: Instant,
@@ -141,6 +146,7 @@ impl Handler {
             hello,
             ticker,
             ticks: 0,
+            in_call: false,
             tick_due: false,
             now,
             liveness: Liveness::new(now, pace.patience().times(times)),
@@ -227,7 +233,10 @@ impl ConnectionHandler for Handler {
                 self.hello = Some(announcement);
             }
             Command::Goodbye { session } => self.speak(&Frame::Goodbye { session }),
-            Command::BePatient { times } => self.liveness.set_patience(self.pace.patience().times(times)),
+            Command::BePatient { times, in_call } => {
+                self.in_call = in_call;
+                self.liveness.set_patience(self.pace.patience().times(times));
+            }
         }
     }
 
@@ -251,7 +260,8 @@ impl ConnectionHandler for Handler {
             if self.liveness.tick(self.now) && matches!(self.verdict, Verdict::Alive) {
                 self.verdict = Verdict::Dead(Death::Silent);
             }
-            if self.ticks.is_multiple_of(self.pace.ticks_per_beat()) {
+            let rarer = if self.in_call { RARER_IN_CALL } else { 1 };
+            if self.ticks.is_multiple_of(self.pace.ticks_per_beat() * rarer) {
                 self.speak(&Frame::Beat);
             }
             if matches!(self.voice, Voice::Closed) && matches!(self.verdict, Verdict::Alive) {

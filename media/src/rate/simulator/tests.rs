@@ -241,7 +241,7 @@ fn absurd_reports_keep_the_target_within_its_bounds() {
             })
             .collect();
         controller.handle_report(now, &outcomes);
-        assert!((40_000..=2_700_000).contains(&controller.target().as_bps()));
+        assert!((31_500..=2_700_000).contains(&controller.target().as_bps()));
     }
 }
 
