@@ -16,7 +16,9 @@ use tokio::sync::mpsc;
 
 use super::{Kind, Meter, Stage, rtcp_tap::Feedback};
 use crate::{
-    rate::{Arrival, Bitrate, Class, Controller, History, Outcome, Pacer, Repairs},
+    rate::{
+        Arrival, BETWEEN_COPIES, Bitrate, Class, Controller, History, Outcome, Pacer, Repairs, copies, repair_ratio,
+    },
     rtp::Network,
 };
 
@@ -43,6 +45,10 @@ const MAX_HOLD: Duration = Duration::from_millis(40);
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Packets without a report for so long are lost, as is the report.
 const LIFE: Duration = Duration::from_secs(3);
+/// The part of what is lost that is asked for though much is sent ahead of losses.
+const ASKED_BESIDE_PROTECTION: f32 = 0.5;
+/// Copies of retransmissions that wait for their time; more are left out.
+const MAX_COPIES: usize = 256;
 /// Packets that one report may be about; more is nonsense.
 const MAX_REPORTED: usize = 4_096;
 
@@ -59,6 +65,10 @@ pub(crate) struct Congestion {
     controller: Option<Controller>,
     max: Bitrate,
     check_at: Option<Instant>,
+    /// By the SSRC of retransmissions, their number: copies need one of their own, for SRTP drops what it knows.
+    repair_numbers: HashMap<u32, u16>,
+    /// Copies of retransmissions, and when they are due.
+    copies: VecDeque<(Instant, TaggedPacket)>,
     /// Since when too much is on the way.
     blocked_since: Option<Instant>,
     /// A packet of the voice that waits for the next, to measure the path.
@@ -90,6 +100,8 @@ impl Congestion {
             controller: None,
             max: START,
             check_at: None,
+            repair_numbers: HashMap::new(),
+            copies: VecDeque::new(),
             blocked_since: None,
             held: None,
             probed: None,
@@ -102,6 +114,12 @@ impl Congestion {
 
     /// Numbers a packet and lets it go.
     fn leave(&mut self, now: Instant, mut packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        if let Packet::Rtp(rtp) = &mut packet.message.packet
+            && let Some(number) = self.repair_numbers.get_mut(&rtp.header.ssrc)
+        {
+            *number = number.wrapping_add(1);
+            rtp.header.sequence_number = *number;
+        }
         if let (Packet::Rtp(rtp), Some(id)) = (&mut packet.message.packet, self.extension) {
             let bytes = rtp.marshal_size() as u32 + BELOW_RTP;
             let number = self.history.send(now, bytes).to_be_bytes();
@@ -117,12 +135,16 @@ impl Congestion {
     fn follow_path(&mut self, now: Instant) {
         if self.meter.new_path.swap(false, Ordering::Relaxed) {
             self.history.forget();
+            self.copies.clear();
             self.controller = Some(Controller::new(now, START, self.max()));
             self.settle();
         }
     }
 
     fn release(&mut self, now: Instant, onward: &mut VecDeque<TaggedPacket>) {
+        while let Some((_, packet)) = self.copies.pop_front_if(|(due, _)| *due <= now) {
+            self.wait(now, Class::Repair, packet);
+        }
         while !self.is_blocked(now) {
             let Some((packet, _)) = self.pacer.pop(now) else { break };
             self.leave(now, packet, onward);
@@ -186,8 +208,41 @@ impl Congestion {
         }
         tracing::debug!("the path's queue overflowed: the picture begins anew");
         self.pacer.clear();
+        self.copies.clear();
         begun.for_each(|(newest, pictures)| pictures.repairs.give_up(newest));
         let _ = self.feedback.try_send(Feedback::PictureLost);
+    }
+
+    /// Puts a packet into the pacer, which gives the voice back.
+    fn wait(&mut self, now: Instant, class: Class, packet: TaggedPacket) -> Option<TaggedPacket> {
+        let Packet::Rtp(rtp) = &packet.message.packet else { return None };
+        let bytes = rtp.marshal_size() as u32 + BELOW_RTP;
+        self.pacer.push(now, class, packet, bytes)
+    }
+
+    /// Where retransmissions get lost, copies follow.
+    fn copy(&mut self, now: Instant, packet: &TaggedPacket) {
+        let copies = copies(self.accidental_loss());
+        for number in 1..u32::from(copies) {
+            let due = now + BETWEEN_COPIES * number;
+            let place = self.copies.partition_point(|(at, _)| *at <= due);
+            if self.copies.len() < MAX_COPIES {
+                let message = packet.message.clone();
+                self.copies.insert(place, (due, TaggedPacket { now, transport: packet.transport, message }));
+            }
+        }
+    }
+
+    fn accidental_loss(&self) -> f32 {
+        self.controller.as_ref().map_or(0.0, Controller::accidental_loss)
+    }
+
+    /// What repairs take, as a part of what they repair.
+    fn repair_ratio(&self) -> f32 {
+        let ahead = self.meter.protection();
+        let asked = repair_ratio(self.accidental_loss());
+        // What came ahead is not asked for.
+        ahead + if ahead > 0.0 { asked * ASKED_BESIDE_PROTECTION } else { asked }
     }
 
     /// What a packet is, and whether it is worth sending.
@@ -213,7 +268,8 @@ impl Congestion {
     fn max(&self) -> Bitrate {
         let of_use = self.meter.max_bps.load(Ordering::Relaxed);
         let of_use = of_use.saturating_add(self.meter.max_screen_bps.load(Ordering::Relaxed));
-        Bitrate::from_bps(of_use).max(self.max)
+        // Repairs come on top of what is of use.
+        Bitrate::from_bps(of_use).max(self.max).scaled(1.0 + self.repair_ratio())
     }
 
     /// The rate may have changed.
@@ -230,10 +286,12 @@ impl Congestion {
         self.pacer.set_rate(pace);
         let loop_us = u32::try_from(controller.loop_time().as_micros()).unwrap_or(u32::MAX);
         self.meter.loop_us.store(loop_us, Ordering::Relaxed);
+        self.meter.set_accidental_loss(controller.accidental_loss());
         let network = Network {
             available_bps: target.as_bps(),
             sustainable_bps: controller.sustainable().as_bps(),
             loss: controller.loss(),
+            repair: self.repair_ratio(),
             queue_ms: controller.queue_ms(),
             is_limited: controller.is_limited(),
         };
@@ -258,8 +316,10 @@ impl Stage for Congestion {
         self.follow_path(now);
         let Packet::Rtp(rtp) = &packet.message.packet else { return onward.push_back(packet) };
         let Some(class) = self.classify(now, rtp) else { return };
-        let bytes = rtp.marshal_size() as u32 + BELOW_RTP;
-        if let Some(packet) = self.pacer.push(now, class, packet, bytes) {
+        if class == Class::Repair {
+            self.copy(now, &packet);
+        }
+        if let Some(packet) = self.wait(now, class, packet) {
             self.voice(now, packet, onward);
         }
         self.check_at.get_or_insert(now + CHECK_INTERVAL);
@@ -289,7 +349,8 @@ impl Stage for Congestion {
 
     fn deadline(&self) -> Option<Instant> {
         let release = if self.blocked_since.is_some() { None } else { self.pacer.deadline() };
-        release.into_iter().chain(self.check_at).min()
+        let copies = self.copies.front().map(|(due, _)| *due);
+        release.into_iter().chain(copies).chain(self.check_at).min()
     }
 
     fn bind_local(&mut self, stream: &StreamInfo) {
@@ -303,8 +364,12 @@ impl Stage for Congestion {
             Some(Kind::Audio) | None => return,
         };
         self.classes.entry(stream.ssrc).or_insert((class, stream.ssrc));
+        if let Some(repairs) = stream.ssrc_fec {
+            self.classes.entry(repairs).or_insert((Class::Picture, repairs));
+        }
         if let Some(rtx) = stream.ssrc_rtx {
             self.classes.insert(rtx, (Class::Repair, stream.ssrc));
+            self.repair_numbers.entry(rtx).or_insert_with(|| rand::random::<u16>() >> 1);
         }
     }
 }

@@ -194,6 +194,16 @@ impl Controller {
         self.losses.recent()
     }
 
+    /// The part of packets that this path loses by accident, as it usually does: none while they may be lost to a queue, and
+    /// none on thin paths, which have nothing to spare against it.
+    pub(crate) fn accidental_loss(&self) -> f32 {
+        let is_free = match self.mode {
+            Mode::Starting | Mode::Climbing { .. } => self.target >= NARROW_BPS * 0.75 && self.queue_ms() < QUEUE_MS,
+            Mode::Draining { .. } | Mode::Beside { .. } => false,
+        };
+        if is_free { self.losses.usual() } else { 0.0 }
+    }
+
     /// Whether a queue has just overflowed by so much that a new picture is sooner there than all that was lost. Told
     /// once for each queue.
     pub(crate) fn take_overflow(&mut self) -> bool {

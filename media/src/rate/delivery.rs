@@ -71,6 +71,11 @@ impl Losses {
         self.recent
     }
 
+    /// Of the last ten seconds, as far as it goes on.
+    pub(super) fn usual(&self) -> f32 {
+        self.usual.unwrap_or(0.0).min(self.recent * 2.0).min(MOST_USUAL)
+    }
+
     /// How far it is above the usual.
     pub(super) fn excess(&self) -> f32 {
         (self.recent - self.usual.unwrap_or(0.0).min(MOST_USUAL)).max(0.0)
