@@ -330,6 +330,10 @@ fn run(path: Path) -> Outcome {
                 }
             }
         }
+        // Their voice and their pictures are on the way as well.
+        if ms % 3 == 0 {
+            back.losses.loses();
+        }
         back.send(now, receiver.says(now));
         while let Some(packet) = back.come(now) {
             sender.heard(packet);
@@ -363,6 +367,47 @@ fn path(rtt_ms: u32, loss_percent: u32) -> Path {
 
 fn bursts(rtt_ms: u32) -> Path {
     Path { burst: 5.0, ..path(rtt_ms, 10) }
+}
+
+#[test]
+fn a_path_that_loses_nothing_carries_nothing_else() {
+    for rtt_ms in [50, 300] {
+        let outcome = run(path(rtt_ms, 0));
+        assert!((outcome.wire - 1.0).abs() < 1e-9 && outcome.key_frames == 0.0, "{rtt_ms} ms: {outcome:?}");
+        assert_eq!((outcome.median_ms, outcome.late_ms), (u64::from(rtt_ms) / 2, u64::from(rtt_ms) / 2));
+    }
+}
+
+#[test]
+fn most_pictures_are_whole_before_a_round_trip_is_over() {
+    for (rtt_ms, loss, late_ms) in
+        [(50, 5, 85), (50, 10, 85), (50, 20, 105), (150, 5, 175), (150, 20, 175), (300, 5, 200)]
+    {
+        let asked = run(Path { is_protected: false, ..path(rtt_ms, loss) });
+        let ahead = run(path(rtt_ms, loss));
+        let said = format!("{rtt_ms} ms, {loss} %: {asked:?} {ahead:?}");
+        assert!(ahead.late_ms <= late_ms && ahead.late_ms * 4 < asked.late_ms * 3, "{said}");
+        assert!(ahead.median_ms == u64::from(rtt_ms) / 2 && ahead.wire < asked.wire + 0.3, "{said}");
+    }
+}
+
+#[test]
+fn no_picture_stands_on_a_path_that_loses_much() {
+    for loss in [2, 5, 10, 20, 30] {
+        for frame_packets in [2, 9] {
+            let outcome = run(Path { frame_packets, ..path(50, loss) });
+            let said = format!("{loss} %, {frame_packets} packets: {outcome:?}");
+            assert!(outcome.freezes <= 1.0 && outcome.fps > 29.0 && outcome.key_frames <= 1.0, "{said}");
+        }
+    }
+}
+
+#[test]
+fn bursts_do_not_stop_a_picture_for_long() {
+    for rtt_ms in [50, 150] {
+        let outcome = run(bursts(rtt_ms));
+        assert!(outcome.fps > 25.0 && outcome.longest_ms < 1_000, "{rtt_ms} ms: {outcome:?}");
+    }
 }
 
 #[test]

@@ -117,3 +117,69 @@ impl Stage for Recover {
         self.streams.retain(|known| known.ssrc != stream.ssrc);
     }
 }
+
+#[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "packets need a time; any will do")]
+mod tests {
+    use std::time::Duration;
+
+    use rtc::interceptor::RTPHeaderExtension;
+
+    use super::*;
+    use crate::interceptors::{
+        deliver::encode_capture_time,
+        protect::Protect,
+        testing::{VIDEO, VIDEO_FEC, as_rtp, pass_in, pass_out, protected_stream, rtp},
+    };
+
+    const CAPTURE_TIME: u8 = 5;
+
+    fn stream() -> StreamInfo {
+        let extension = RTPHeaderExtension { uri: ABS_CAPTURE_TIME.to_owned(), id: u16::from(CAPTURE_TIME) };
+        StreamInfo { rtp_header_extensions: vec![extension], ..protected_stream() }
+    }
+
+    /// What leaves for a picture of nine packets, and what repairs it.
+    fn sent() -> Vec<TaggedPacket> {
+        let meter = Arc::<Meter>::default();
+        meter.set_accidental_loss(0.1);
+        meter.set_rtt(Duration::from_millis(100));
+        let mut protect = Protect::new(meter);
+        protect.bind_local(&stream());
+        let packets = (0..9).flat_map(|index| {
+            let mut packet = rtp(Instant::now(), VIDEO, 102, 65_532_u16.wrapping_add(index), &[7; 50]);
+            let Packet::Rtp(inner) = &mut packet.message.packet else { panic!("RTP") };
+            (inner.header.timestamp, inner.header.marker) = (3_000, index == 8);
+            inner.header.set_extension(CAPTURE_TIME, encode_capture_time(77).to_vec().into()).unwrap();
+            pass_out(&mut protect, packet)
+        });
+        packets.collect()
+    }
+
+    #[test]
+    fn a_lost_packet_comes_back_as_it_was() {
+        let mut stage = Recover::new(Arc::default());
+        stage.bind_remote(&stream());
+        stage.streams[0].is_protected = true;
+        let mut sent = sent();
+        let lost = sent.remove(8);
+        let out: Vec<TaggedPacket> = sent.into_iter().flat_map(|packet| pass_in(&mut stage, packet)).collect();
+        let made = out.iter().map(as_rtp).find(|packet| packet.header.sequence_number == 4).expect("it was made");
+        assert_eq!(*made, *as_rtp(&lost));
+        assert_eq!(stage.meter.recovered.load(Ordering::Relaxed), 1);
+        assert!(out.iter().any(|packet| as_rtp(packet).header.ssrc == VIDEO_FEC), "it tells what there is to miss");
+    }
+
+    #[test]
+    fn other_streams_pass_and_what_is_not_protected_is_not_kept() {
+        let mut stage = Recover::new(Arc::default());
+        stage.bind_remote(&StreamInfo { ssrc_fec: None, ..stream() });
+        assert!(stage.streams.is_empty());
+        stage.bind_remote(&stream());
+        stage.bind_remote(&stream());
+        assert_eq!(stage.streams.len(), 1);
+        assert_eq!(pass_in(&mut stage, rtp(Instant::now(), 99, 102, 1, &[1])).len(), 1);
+        assert_eq!(pass_in(&mut stage, rtp(Instant::now(), VIDEO, 102, 1, &[1])).len(), 1);
+        assert!(!stage.streams[0].is_protected);
+    }
+}

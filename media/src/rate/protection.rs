@@ -12,6 +12,7 @@ const LEAST_LOSS: f32 = 0.005;
 /// voice; and where it takes many times as long.
 const REST: f32 = 0.12;
 const LEAST_REST: f32 = 0.01;
+const MOST_REST: f32 = 0.6;
 const SHORT_TRIP: f32 = 50.0;
 /// The most, as a part of what is protected: where a round trip is short, and where it is long.
 const MOST_SHORT: f32 = 0.34;
@@ -38,7 +39,7 @@ impl Protection {
         let far = ((rtt_ms - SHORT_TRIP) / (LONG_TRIP - SHORT_TRIP)).clamp(0.0, 1.0);
         Self {
             loss: if loss < LEAST_LOSS { 0.0 } else { loss },
-            rest: (REST * (SHORT_TRIP / rtt_ms.max(SHORT_TRIP)).powf(1.5)).max(LEAST_REST),
+            rest: (REST * (SHORT_TRIP / rtt_ms).powf(1.5)).clamp(LEAST_REST, MOST_REST),
             most: MOST_SHORT + (MOST_LONG - MOST_SHORT) * far,
             // A round trip is the time that waiting for another picture competes with.
             frames: (rtt_ms / 66.0) as u32,
