@@ -318,7 +318,8 @@ impl Sender {
         } else {
             target.scaled(PACE)
         });
-        let demand = Demand { with_picture: self.link.with_picture, with_screen: false, loss: self.controller.loss() };
+        let loss = self.controller.loss();
+        let demand = Demand { with_picture: self.link.with_picture, with_screen: false, loss, repair: loss };
         self.allocation = self.allocation.divide(target, demand);
         let Allocation { voice, voice_packets, .. } = self.allocation;
         self.planner.set_budget(VoiceBudget { bitrate: voice, packets: voice_packets });

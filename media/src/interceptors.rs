@@ -10,8 +10,12 @@ pub(crate) mod congestion;
 pub(crate) mod deliver;
 #[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod lossy;
 pub(crate) mod nack;
 pub(crate) mod payload_types;
+pub(crate) mod protect;
+pub(crate) mod recover;
 mod retransmission;
 pub(crate) mod rtcp_tap;
 pub(crate) mod rtx;
@@ -48,6 +52,10 @@ pub(crate) enum Kind {
 impl Kind {
     /// By the codec that was negotiated for a stream, and the SSRCs of the one that carries a screen.
     fn of(stream: &StreamInfo, screen: &ScreenSsrcs) -> Option<Self> {
+        // The stack binds what repairs pictures as if it were pictures.
+        if stream.payload_type == protect::PAYLOAD_TYPE {
+            return None;
+        }
         let mime_type = stream.mime_type.to_ascii_lowercase();
         match mime_type.split('/').next() {
             Some("audio") => Some(Self::Audio),
@@ -185,6 +193,8 @@ pub(crate) struct Meter {
     pub(crate) received_bytes: AtomicU64,
     /// Packets asked for again.
     pub(crate) nacks: AtomicU64,
+    /// Packets that came of what was sent ahead of losses.
+    pub(crate) recovered: AtomicU64,
     /// Received packets that no pipeline had room for.
     pub(crate) overflows: AtomicU64,
     /// Loss of what we receive before repair, in 1/256, by our latest report on the video (or else the audio).
@@ -210,6 +220,10 @@ pub(crate) struct Meter {
     pub(crate) new_path: AtomicBool,
     /// Round-trip time in microseconds; 0 until it is known.
     rtt_us: AtomicU32,
+    /// Of what we send, the part that the path loses by accident, and what goes ahead of that as a part of the picture:
+    /// in millionths.
+    accidental_loss: AtomicU32,
+    protection: AtomicU32,
 }
 
 impl Meter {
@@ -229,6 +243,24 @@ impl Meter {
     /// The codecs of pictures that both ends have; none before they are described.
     pub(crate) fn video_codecs(&self) -> Vec<VideoCodec> {
         self.payload_types.get().map(PayloadTypes::codecs).unwrap_or_default()
+    }
+
+    /// The part of what we send that is lost, though not to a queue.
+    fn accidental_loss(&self) -> f32 {
+        self.accidental_loss.load(Ordering::Relaxed) as f32 / 1e6
+    }
+
+    fn set_accidental_loss(&self, loss: f32) {
+        self.accidental_loss.store((loss * 1e6) as u32, Ordering::Relaxed);
+    }
+
+    /// What is sent ahead of losses, as a part of the picture.
+    fn protection(&self) -> f32 {
+        self.protection.load(Ordering::Relaxed) as f32 / 1e6
+    }
+
+    fn set_protection(&self, ratio: f32) {
+        self.protection.store((ratio * 1e6) as u32, Ordering::Relaxed);
     }
 
     fn set_rtt(&self, rtt: Duration) {
@@ -254,6 +286,7 @@ pub(crate) mod testing {
 
     pub(crate) const VIDEO: u32 = 1000;
     pub(crate) const VIDEO_RTX: u32 = 2000;
+    pub(crate) const VIDEO_FEC: u32 = 2500;
     pub(crate) const AUDIO: u32 = 3000;
     pub(crate) const SCREEN: u32 = 4000;
     pub(crate) const SCREEN_RTX: u32 = 5000;
@@ -273,6 +306,12 @@ pub(crate) mod testing {
             rtcp_feedback: vec![RTCPFeedback { typ: "nack".to_owned(), parameter: String::new() }],
             ..StreamInfo::default()
         }
+    }
+
+    /// The same, with packets ahead of losses.
+    pub(crate) fn protected_stream() -> StreamInfo {
+        let (ssrc_fec, payload_type_fec) = (Some(VIDEO_FEC), Some(super::protect::PAYLOAD_TYPE));
+        StreamInfo { ssrc_fec, payload_type_fec, ..video_stream() }
     }
 
     pub(crate) fn audio_stream() -> StreamInfo {

@@ -10,6 +10,7 @@ pub mod capture;
 mod clock;
 pub mod codec;
 mod devices;
+mod fec;
 pub mod frame;
 pub mod frame_log;
 pub mod frame_mark;

@@ -1,7 +1,7 @@
 //! How much to send, and of what: pure, from what the far end reports to what each stream may take.
 //!
 //! [`Controller`] turns the fate of packets into a bitrate for all of them together, [`Pacer`] spreads packets in time,
-//! [`Repairs`] says which are worth sending again, [`Allocation`] divides the bitrate (voice first), [`Ladder`] picks a size and a frame rate for the picture's
+//! [`Repairs`] says which are worth sending again, [`Protection`] what is sent ahead of losses, [`Allocation`] divides the bitrate (voice first), [`Ladder`] picks a size and a frame rate for the picture's
 //! part, and [`CodecChoice`] a codec. None of them reads a clock or does I/O; a simulated link tries them all in `simulator`.
 
 mod allocation;
@@ -12,6 +12,7 @@ mod delivery;
 mod history;
 mod ladder;
 mod pacer;
+mod protection;
 mod repairs;
 mod silence;
 #[cfg(test)]
@@ -25,7 +26,8 @@ pub(crate) use history::{Arrival, History};
 pub use ladder::Limit;
 pub(crate) use ladder::{Ladder, SCREEN_FPS, Step};
 pub(crate) use pacer::{Class, Pacer};
-pub(crate) use repairs::Repairs;
+pub(crate) use protection::Protection;
+pub(crate) use repairs::{BETWEEN_COPIES, Repairs, copies, repair_ratio};
 
 /// Bits per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

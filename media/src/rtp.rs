@@ -66,6 +66,8 @@ pub struct Network {
     pub sustainable_bps: u32,
     /// Part of packets that was lost lately, 0.0 to 1.0.
     pub loss: f32,
+    /// What repairs take, as a part of the pictures that they repair.
+    pub repair: f32,
     /// How long packets stand in queues on the way, milliseconds.
     pub queue_ms: f32,
     /// The path is the limit, not what there is to send.

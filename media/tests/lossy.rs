@@ -8,23 +8,24 @@ mod wire;
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use pair::{Pair, config};
-use wire::{Wire, of_handshake};
+use wire::{Wire, of_handshake, of_media};
 
 /// A call over a wire that loses what `lose` says; it has to stand.
 async fn call(lose: impl FnMut(&[u8]) -> bool + Send + 'static) {
-    connected(lose).await.0.close().await;
+    connected(Duration::ZERO, lose).await.0.close().await;
 }
 
-async fn connected(lose: impl FnMut(&[u8]) -> bool + Send + 'static) -> (Pair, Wire) {
+async fn connected(delay: Duration, lose: impl FnMut(&[u8]) -> bool + Send + 'static) -> (Pair, Wire) {
     let mut pair = Pair::spawn(config(), config());
     pair.caller.session.create_offer();
     pair.callee.session.accept_offer(pair.caller.offer().await);
     pair.caller.session.accept_answer(pair.callee.answer().await);
     let (caller, callee) = (pair.caller.candidate().await, pair.callee.candidate().await);
-    let (wire, caller, callee) = Wire::between(&caller, &callee, lose).await;
+    let (wire, caller, callee) = Wire::long(&caller, &callee, delay, lose).await;
     pair.start();
     pair.caller.session.add_candidate(callee);
     pair.callee.session.add_candidate(caller);
@@ -55,7 +56,7 @@ async fn what_is_lost_of_a_picture_comes_again_in_a_stream_of_its_own() {
     }
     let seen = Arc::<Mutex<Seen>>::default();
     let watched = Arc::clone(&seen);
-    let (mut pair, _wire) = connected(move |datagram| {
+    let (mut pair, _wire) = connected(Duration::ZERO, move |datagram| {
         let Some((ssrc, sequence, payload_type)) = rtp(datagram) else { return false };
         let mut seen = watched.lock().unwrap();
         // A second packet of the same number is a replay to SRTP.
@@ -75,6 +76,23 @@ async fn what_is_lost_of_a_picture_comes_again_in_a_stream_of_its_own() {
     assert!(seen.lost > 6 && seen.twice == 0, "{} lost, {} sent twice", seen.lost, seen.twice);
     assert_eq!(seen.repaired.len(), 2, "one stream of retransmissions each way");
     drop(seen);
+    pair.close().await;
+}
+
+/// The negotiation, both ends' stages and the stack between them: packets that were lost are made, not only asked for.
+#[tokio::test]
+async fn pictures_that_are_lost_on_a_long_way_are_made_from_what_was_sent_ahead() {
+    let mut number = 0_u32;
+    let lose = move |datagram: &[u8]| {
+        number += u32::from(of_media(datagram));
+        // One in ten, as good as random.
+        of_media(datagram) && number.wrapping_mul(2_654_435_761) >> 16 & 0xFFFF < 6_554
+    };
+    let (mut pair, _wire) = connected(Duration::from_millis(60), lose).await;
+    for end in [&mut pair.caller, &mut pair.callee] {
+        let stats = end.stats(|stats| stats.video_recv.recovered > 20).await.video_recv;
+        assert!(stats.shown > 20, "{stats:?}");
+    }
     pair.close().await;
 }
 

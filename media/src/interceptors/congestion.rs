@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{Kind, Meter, Stage, retransmission::Retransmissions, rtcp_tap::Feedback};
 use crate::{
-    rate::{Arrival, Bitrate, Class, Controller, History, Outcome, Pacer},
+    rate::{Arrival, BETWEEN_COPIES, Bitrate, Class, Controller, History, Outcome, Pacer, copies, repair_ratio},
     rtp::Network,
 };
 
@@ -46,6 +46,10 @@ const MAX_HOLD: Duration = Duration::from_millis(40);
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Packets without a report for so long are lost, as is the report.
 const LIFE: Duration = Duration::from_secs(3);
+/// The part of what is lost that is asked for though much is sent ahead of losses.
+const ASKED_BESIDE_PROTECTION: f32 = 0.5;
+/// Copies of retransmissions that wait for their time; more are left out.
+const MAX_COPIES: usize = 256;
 /// Packets that one report may be about; more is nonsense.
 const MAX_REPORTED: usize = 4_096;
 
@@ -62,6 +66,8 @@ pub(crate) struct Congestion {
     controller: Option<Controller>,
     max: Bitrate,
     check_at: Option<Instant>,
+    /// Copies of retransmissions, and when they are due.
+    copies: VecDeque<(Instant, TaggedPacket)>,
     /// Since when too much is on the way.
     blocked_since: Option<Instant>,
     /// A packet of the voice that waits for the next, to measure the path.
@@ -85,6 +91,7 @@ impl Congestion {
             controller: None,
             max: START,
             check_at: None,
+            copies: VecDeque::new(),
             blocked_since: None,
             held: None,
             probed: None,
@@ -112,12 +119,16 @@ impl Congestion {
     fn follow_path(&mut self, now: Instant) {
         if self.meter.new_path.swap(false, Ordering::Relaxed) {
             self.history.forget();
+            self.copies.clear();
             self.controller = Some(Controller::new(now, START, self.max()));
             self.settle();
         }
     }
 
     fn release(&mut self, now: Instant, onward: &mut VecDeque<TaggedPacket>) {
+        while let Some((_, packet)) = self.copies.pop_front_if(|(due, _)| *due <= now) {
+            self.wait(now, Class::Repair, packet);
+        }
         while !self.is_blocked(now) {
             let Some((packet, _)) = self.pacer.pop(now) else { break };
             self.leave(now, packet, onward);
@@ -181,25 +192,57 @@ impl Congestion {
         }
         tracing::debug!("the path's queue overflowed: the picture begins anew");
         self.pacer.clear();
+        self.copies.clear();
         let _ = self.feedback.try_send(Feedback::PictureLost);
     }
 
-    /// The far end asks for packets again.
+    /// Puts a packet into the pacer, which gives the voice back.
+    fn wait(&mut self, now: Instant, class: Class, packet: TaggedPacket) -> Option<TaggedPacket> {
+        let Packet::Rtp(rtp) = &packet.message.packet else { return None };
+        let bytes = rtp.marshal_size() as u32 + BELOW_RTP;
+        self.pacer.push(now, class, packet, bytes)
+    }
+
+    /// The far end asks for packets again. Where retransmissions get lost, copies follow.
     fn requested(&mut self, now: Instant, request: &TransportLayerNack) {
         let Some(pictures) = self.pictures.get_mut(&request.media_ssrc) else { return };
         let rtt = self.controller.as_ref().map_or(Duration::ZERO, Controller::loop_time);
-        for packet in pictures.answer(now, request, rtt, self.meter.payload_types.get()) {
-            let bytes = packet.marshal_size() as u32 + BELOW_RTP;
+        let copies = copies(self.controller.as_ref().map_or(0.0, Controller::accidental_loss));
+        let answer = pictures.answer(now, request, rtt, self.meter.payload_types.get());
+        let tagged = |packet| {
             let message = AttributedPacket::new(Packet::Rtp(packet)).with(Attribute::Retransmission);
-            let packet = TaggedPacket { now, transport: TransportContext::default(), message };
-            let _waits = self.pacer.push(now, Class::Repair, packet, bytes);
+            TaggedPacket { now, transport: TransportContext::default(), message }
+        };
+        for number in 1..u32::from(copies) {
+            let due = now + BETWEEN_COPIES * number;
+            let place = self.copies.partition_point(|(at, _)| *at <= due);
+            let room = MAX_COPIES.saturating_sub(self.copies.len());
+            for copy in answer.iter().filter_map(|packet| pictures.copy(packet)).take(room) {
+                self.copies.insert(place, (due, tagged(copy)));
+            }
         }
+        for packet in answer {
+            let _waits = self.wait(now, Class::Repair, tagged(packet));
+        }
+    }
+
+    fn accidental_loss(&self) -> f32 {
+        self.controller.as_ref().map_or(0.0, Controller::accidental_loss)
+    }
+
+    /// What repairs take, as a part of what they repair.
+    fn repair_ratio(&self) -> f32 {
+        let ahead = self.meter.protection();
+        let asked = repair_ratio(self.accidental_loss());
+        // What came ahead is not asked for.
+        ahead + if ahead > 0.0 { asked * ASKED_BESIDE_PROTECTION } else { asked }
     }
 
     fn max(&self) -> Bitrate {
         let of_use = self.meter.max_bps.load(Ordering::Relaxed);
         let of_use = of_use.saturating_add(self.meter.max_screen_bps.load(Ordering::Relaxed));
-        Bitrate::from_bps(of_use).max(self.max)
+        // Repairs come on top of what is of use.
+        Bitrate::from_bps(of_use).max(self.max).scaled(1.0 + self.repair_ratio())
     }
 
     /// The rate may have changed.
@@ -216,10 +259,12 @@ impl Congestion {
         self.pacer.set_rate(pace);
         let loop_us = u32::try_from(controller.loop_time().as_micros()).unwrap_or(u32::MAX);
         self.meter.loop_us.store(loop_us, Ordering::Relaxed);
+        self.meter.set_accidental_loss(controller.accidental_loss());
         let network = Network {
             available_bps: target.as_bps(),
             sustainable_bps: controller.sustainable().as_bps(),
             loss: controller.loss(),
+            repair: self.repair_ratio(),
             queue_ms: controller.queue_ms(),
             is_limited: controller.is_limited(),
         };
@@ -249,8 +294,7 @@ impl Stage for Congestion {
         if let Some(pictures) = self.pictures.get_mut(&rtp.header.ssrc) {
             pictures.keep(rtp);
         }
-        let bytes = rtp.marshal_size() as u32 + BELOW_RTP;
-        if let Some(packet) = self.pacer.push(now, class, packet, bytes) {
+        if let Some(packet) = self.wait(now, class, packet) {
             self.voice(now, packet, onward);
         }
         self.check_at.get_or_insert(now + CHECK_INTERVAL);
@@ -280,7 +324,8 @@ impl Stage for Congestion {
 
     fn deadline(&self) -> Option<Instant> {
         let release = if self.blocked_since.is_some() { None } else { self.pacer.deadline() };
-        release.into_iter().chain(self.check_at).min()
+        let copies = self.copies.front().map(|(due, _)| *due);
+        release.into_iter().chain(copies).chain(self.check_at).min()
     }
 
     fn bind_local(&mut self, stream: &StreamInfo) {
@@ -295,6 +340,7 @@ impl Stage for Congestion {
         };
         // Once for each codec that it may be of.
         self.classes.insert(stream.ssrc, class);
+        self.classes.extend(stream.ssrc_fec.map(|repairs| (repairs, Class::Picture)));
         self.pictures.entry(stream.ssrc).or_insert_with(|| Retransmissions::new(stream.ssrc_rtx));
     }
 }

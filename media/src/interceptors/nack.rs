@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    ops::Range,
     sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -13,15 +14,24 @@ use rtc::{
 };
 
 use super::{Meter, Stage};
+use crate::{
+    fec::Header,
+    rate::{BETWEEN_COPIES, copies},
+};
 
 /// How long a packet may be late before it is asked for: reordering is rare and short.
 const REORDERING: Duration = Duration::from_millis(5);
 /// The shortest time between two requests for the same packet.
 const MIN_INTERVAL: Duration = Duration::from_millis(20);
-/// Loss, of what we receive, from which several repairs of a packet may be on their way.
-const HEAVY_LOSS: f32 = 0.08;
-/// Requests for the same packet.
-const MAX_REQUESTS: u8 = 12;
+/// How long a packet is waited for where others are sent ahead of its loss, which leave behind the picture: until the last of
+/// these came, but no longer.
+const RECOVERY: Duration = Duration::from_millis(18);
+/// Where they come, they come with every picture.
+const PROTECTED: Duration = Duration::from_secs(1);
+/// The sender's timers, and how much a round trip varies.
+const MARGIN: Duration = Duration::from_millis(8);
+/// How often the same packet is asked for, each time with copies of the request.
+const MAX_REQUESTS: u8 = 10;
 /// Packets before the first that came, which are asked for too: those that arrive in one burst with the end of the DTLS
 /// handshake are lost, since their keys are not in place yet, and they begin the first key frame.
 const BEFORE_FIRST: u64 = 32;
@@ -38,8 +48,10 @@ const WINDOW: u64 = 2048;
 #[derive(Debug)]
 pub(crate) struct RequestLost {
     streams: HashMap<u32, Arrivals>,
-    /// The streams of retransmissions are bound as well, and not repaired themselves.
-    retransmissions: HashSet<u32>,
+    /// The streams that repair others are bound as well, and not repaired themselves.
+    repairing: HashSet<u32>,
+    /// By the SSRC of what is sent ahead of losses, the stream that it repairs.
+    protected: HashMap<u32, u32>,
     /// Our SSRC in the requests; nobody looks it up.
     sender: u32,
     meter: Arc<Meter>,
@@ -47,30 +59,37 @@ pub(crate) struct RequestLost {
 
 impl RequestLost {
     pub(crate) fn new(sender: u32, meter: Arc<Meter>) -> Self {
-        Self { streams: HashMap::new(), retransmissions: HashSet::new(), sender, meter }
+        Self { streams: HashMap::new(), repairing: HashSet::new(), protected: HashMap::new(), sender, meter }
     }
 }
 
 impl Stage for RequestLost {
     fn incoming(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
-        if let Packet::Rtp(rtp) = &packet.message.packet
-            && let Some(arrivals) = self.streams.get_mut(&rtp.header.ssrc)
-            && arrivals.note(packet.now, rtp.header.sequence_number) == Arrival::Useless
-        {
-            return;
+        if let Packet::Rtp(rtp) = &packet.message.packet {
+            if let Some(ssrc) = self.protected.get(&rtp.header.ssrc) {
+                // What can be made of it was made. What is missing still has to be asked for.
+                if let (Some((header, _)), Some(arrivals)) = (Header::parse(&rtp.payload), self.streams.get_mut(ssrc)) {
+                    arrivals.expect(packet.now, header);
+                }
+                return;
+            }
+            if let Some(arrivals) = self.streams.get_mut(&rtp.header.ssrc)
+                && arrivals.note(packet.now, rtp.header.sequence_number) == Arrival::Useless
+            {
+                return;
+            }
         }
         onward.push_back(packet);
     }
 
     fn timeout(&mut self, now: Instant, onward: &mut VecDeque<TaggedPacket>) {
-        let interval = self.meter.rtt().map_or(MIN_INTERVAL, |rtt| interval(rtt, self.meter.loss()));
+        let pace = Pace::new(self.meter.rtt(), self.meter.loss());
         for (&ssrc, arrivals) in &mut self.streams {
-            let lost = arrivals.due(now, interval);
+            let (lost, asked_anew) = arrivals.due(now, pace);
             if lost.is_empty() {
                 continue;
             }
-            let known = lost.iter().filter(|&&extended| extended > arrivals.first).count();
-            self.meter.nacks.fetch_add(known as u64, Ordering::Relaxed);
+            self.meter.nacks.fetch_add(asked_anew, Ordering::Relaxed);
             let lost = lost.iter().map(|&extended| extended as u16).collect::<Vec<_>>();
             let request = TransportLayerNack {
                 sender_ssrc: self.sender,
@@ -92,25 +111,38 @@ impl Stage for RequestLost {
     fn bind_remote(&mut self, stream: &StreamInfo) {
         let negotiated =
             stream.rtcp_feedback.iter().any(|feedback| feedback.typ == "nack" && feedback.parameter.is_empty());
-        if negotiated && !self.retransmissions.contains(&stream.ssrc) {
-            self.retransmissions.extend(stream.ssrc_rtx);
+        if negotiated && !self.repairing.contains(&stream.ssrc) {
+            self.repairing.extend(stream.ssrc_rtx.into_iter().chain(stream.ssrc_fec));
+            self.protected.extend(stream.ssrc_fec.map(|repairs| (repairs, stream.ssrc)));
             self.streams.entry(stream.ssrc).or_default();
         }
     }
 
     fn unbind_remote(&mut self, stream: &StreamInfo) {
         self.streams.remove(&stream.ssrc);
-        if let Some(rtx) = stream.ssrc_rtx {
-            self.retransmissions.remove(&rtx);
+        for repairs in stream.ssrc_rtx.into_iter().chain(stream.ssrc_fec) {
+            self.repairing.remove(&repairs);
+            self.protected.remove(&repairs);
         }
     }
 }
 
-/// How long to wait for a repair: a round trip, and a little for the sender to answer. Where much is lost, requests and
-/// repairs are too: several are on their way at a time, since what comes twice costs less than a picture that stands.
-fn interval(rtt: Duration, loss: f32) -> Duration {
-    let trips = if loss > HEAVY_LOSS { 0.6 } else { 1.25 };
-    rtt.mul_f32(trips).max(MIN_INTERVAL)
+/// How often is asked for one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    /// How long to wait for a repair before it is asked for anew: a round trip, and a little for the sender to answer.
+    round: Duration,
+    /// Of each request: a request that is lost costs a whole round, and a copy next to nothing. The sender tells copies
+    /// from new requests by their time.
+    copies: u8,
+}
+
+impl Pace {
+    fn new(rtt: Option<Duration>, loss: f32) -> Self {
+        let copies = copies(loss);
+        let answered = rtt.map_or(MIN_INTERVAL, |rtt| rtt + rtt / 10 + MARGIN).max(MIN_INTERVAL);
+        Self { round: answered + BETWEEN_COPIES * u32::from(copies - 1), copies }
+    }
 }
 
 /// What arrived of one stream, and what did not. Pure.
@@ -123,6 +155,8 @@ struct Arrivals {
     /// By extended sequence number: the newest that had the same place in the window.
     window: Vec<u64>,
     missing: BTreeMap<u64, Missing>,
+    /// When something came last that was sent ahead of losses.
+    protected: Option<Instant>,
 }
 
 /// A packet that is missing.
@@ -130,6 +164,15 @@ struct Arrivals {
 struct Missing {
     ask_at: Instant,
     requests: u8,
+    /// Copies of the latest request that are to follow, and when it is over.
+    copies: u8,
+    round_ends: Instant,
+}
+
+impl Missing {
+    fn new(ask_at: Instant, requests: u8) -> Self {
+        Self { ask_at, requests, copies: 0, round_ends: ask_at }
+    }
 }
 
 /// Whether a packet is worth passing on.
@@ -147,7 +190,7 @@ impl Arrivals {
             let first = u64::from(sequence) + (1 << 16);
             self.window = vec![0; WINDOW as usize];
             (self.highest, self.first) = (Some(first), first);
-            let missing = Missing { ask_at: now, requests: MAX_REQUESTS - REQUESTS_BEFORE_FIRST };
+            let missing = Missing::new(now, MAX_REQUESTS - REQUESTS_BEFORE_FIRST);
             self.missing.extend((first - BEFORE_FIRST..first).map(|before| (before, missing)));
             return self.arrived(first);
         };
@@ -161,11 +204,8 @@ impl Arrivals {
             if extended - highest > MAX_HOLE {
                 self.missing.clear();
             } else {
-                let missing = Missing { ask_at: now + REORDERING, requests: 0 };
-                self.missing.extend((highest + 1..extended).map(|lost| (lost, missing)));
-                while self.missing.len() > MAX_MISSING {
-                    self.missing.pop_first();
-                }
+                let is_protected = self.protected.is_some_and(|at| now.saturating_duration_since(at) < PROTECTED);
+                self.miss(now + if is_protected { RECOVERY } else { REORDERING }, highest + 1..extended);
             }
         } else {
             self.missing.remove(&extended);
@@ -173,27 +213,55 @@ impl Arrivals {
         self.arrived(extended)
     }
 
+    /// A packet came that was sent ahead of losses in this block: what is missing of it may still be made, until the last.
+    fn expect(&mut self, now: Instant, block: Header) {
+        let Some(highest) = self.highest else { return };
+        self.protected = Some(now);
+        let last = highest.saturating_add_signed(i64::from(block.last().wrapping_sub(highest as u16).cast_signed()));
+        if last > highest && last - highest <= MAX_HOLE {
+            self.highest = Some(last);
+            self.miss(now + RECOVERY, highest + 1..last + 1);
+        }
+        if block.is_last() {
+            let unasked = self.missing.range_mut(..=last).filter(|(_, missing)| missing.requests == 0);
+            unasked.for_each(|(_, missing)| missing.ask_at = missing.ask_at.min(now));
+        }
+    }
+
+    fn miss(&mut self, ask_at: Instant, lost: Range<u64>) {
+        let missing = Missing::new(ask_at, 0);
+        self.missing.extend(lost.map(|lost| (lost, missing)));
+        while self.missing.len() > MAX_MISSING {
+            self.missing.pop_first();
+        }
+    }
+
     fn arrived(&mut self, extended: u64) -> Arrival {
         let place = &mut self.window[(extended % WINDOW) as usize];
         if std::mem::replace(place, extended) == extended { Arrival::Useless } else { Arrival::Fresh }
     }
 
-    /// What to ask for now.
-    fn due(&mut self, now: Instant, interval: Duration) -> Vec<u64> {
-        let mut due = Vec::new();
+    /// What to ask for now, and how many of them are no copies of requests, nor guesses.
+    fn due(&mut self, now: Instant, pace: Pace) -> (Vec<u64>, u64) {
+        let (mut due, mut asked_anew) = (Vec::new(), 0);
         self.missing.retain(|&extended, missing| {
             if missing.ask_at > now {
                 return true;
             }
-            if missing.requests == MAX_REQUESTS {
+            if missing.copies > 0 {
+                missing.copies -= 1;
+            } else if missing.requests == MAX_REQUESTS {
                 return false;
+            } else {
+                missing.requests += 1;
+                (missing.copies, missing.round_ends) = (pace.copies - 1, now + pace.round);
+                asked_anew += u64::from(extended > self.first);
             }
-            missing.requests += 1;
-            missing.ask_at = now + interval;
+            missing.ask_at = if missing.copies > 0 { now + BETWEEN_COPIES } else { missing.round_ends };
             due.push(extended);
             true
         });
-        due
+        (due, asked_anew)
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -205,7 +273,12 @@ impl Arrivals {
 #[expect(clippy::disallowed_methods, reason = "packets need a time of arrival; any will do")]
 mod tests {
     use super::*;
-    use crate::interceptors::testing::{AUDIO, VIDEO, as_rtcp, audio_stream, pass_in, rtp, video_stream};
+    use crate::{
+        fec::{Encoder, Protected},
+        interceptors::testing::{
+            AUDIO, VIDEO, VIDEO_FEC, as_rtcp, audio_stream, pass_in, protected_stream, rtp, video_stream,
+        },
+    };
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -282,8 +355,22 @@ mod tests {
             }
         }
         assert_eq!(requests.len(), usize::from(MAX_REQUESTS));
-        assert!(requests.windows(2).all(|pair| pair[1] - pair[0] == 100), "{requests:?}");
+        assert!(requests.windows(2).all(|pair| pair[1] - pair[0] == 96), "{requests:?}");
         assert_eq!(stage.deadline(), None);
+    }
+
+    #[test]
+    fn where_requests_get_lost_each_goes_several_times() {
+        let mut stage = stage();
+        let start = begin(&mut stage, 1);
+        stage.meter.set_rtt(50 * MS);
+        stage.meter.receive_loss.store(51, Ordering::Relaxed);
+        arrive(&mut stage, start, [3]);
+        let requests: Vec<u32> = (0..150).filter(|&ms| !asked(&mut stage, start + ms * MS).is_empty()).collect();
+        assert_eq!(requests, [5, 13, 21, 84, 92, 100], "a round trip between requests, 8 ms between copies");
+        assert_eq!(stage.meter.nacks.load(Ordering::Relaxed), 2);
+        arrive(&mut stage, start + 101 * MS, [2]);
+        assert_eq!(stage.deadline(), None, "what came is not asked for again");
     }
 
     #[test]
@@ -295,6 +382,31 @@ mod tests {
         asked(&mut stage, start + 100 * MS);
         assert_eq!(arrive(&mut stage, start + 150 * MS, [5, 5]), 1);
         assert!(asked(&mut stage, start + 500 * MS).is_empty());
+    }
+
+    #[test]
+    fn what_was_sent_ahead_tells_what_there_is_to_miss_and_when_to_ask() {
+        let mut stage = RequestLost::new(1, Arc::default());
+        stage.bind_remote(&protected_stream());
+        stage.bind_remote(&StreamInfo { ssrc: VIDEO_FEC, ssrc_fec: None, ssrc_rtx: None, ..protected_stream() });
+        let start = begin(&mut stage, 9);
+        let mut encoder = Encoder::default();
+        for sequence in 10..14 {
+            let payload = bytes::Bytes::from_static(&[1; 20]);
+            encoder.push(Protected { sequence, timestamp: 0, marker: false, payload_type: 102, payload });
+        }
+        let mut repairs = encoder
+            .finish(2)
+            .into_iter()
+            .map(|payload| rtp(start + 2 * MS, VIDEO_FEC, 118, 7, Box::leak(payload.into_boxed_slice())));
+        arrive(&mut stage, start, [10, 12]);
+        assert!(pass_in(&mut stage, repairs.next().unwrap()).is_empty(), "nobody else knows what to do with it");
+        assert!(asked(&mut stage, start + 2 * MS).is_empty(), "the last may still repair it");
+        pass_in(&mut stage, repairs.next().unwrap());
+        assert_eq!(asked(&mut stage, start + 2 * MS), [11, 13], "also what nothing came behind");
+        arrive(&mut stage, start + 10 * MS, [11, 13, 15]);
+        assert!(asked(&mut stage, start + 10 * MS + REORDERING).is_empty(), "more may come that repairs it");
+        assert_eq!(asked(&mut stage, start + 10 * MS + RECOVERY), [14]);
     }
 
     #[test]

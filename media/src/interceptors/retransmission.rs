@@ -75,6 +75,14 @@ impl Retransmissions {
         requested.take(MAX_REQUESTED).filter_map(|number| self.repair(now, number, rtt, payload_types)).collect()
     }
 
+    /// The same answer once more, under a number of its own, where there are such numbers.
+    pub(super) fn copy(&mut self, packet: &Packet) -> Option<Packet> {
+        let (ssrc, sequence) = self.stream.as_mut().filter(|(ssrc, _)| *ssrc == packet.header.ssrc)?;
+        let header = Header { ssrc: *ssrc, sequence_number: *sequence, ..packet.header.clone() };
+        *sequence = sequence.wrapping_add(1);
+        Some(Packet { header, payload: packet.payload.clone() })
+    }
+
     fn repair(&mut self, now: Instant, number: u16, rtt: Duration, types: Option<&PayloadTypes>) -> Option<Packet> {
         let kept = self.kept.get(usize::from(number) % KEPT)?.as_ref()?;
         if kept.header.sequence_number != number || !self.repairs.is_worth(now, number, rtt) {

@@ -24,6 +24,8 @@ use crate::{
         congestion::{Congestion, TRANSPORT_CC},
         deliver::{ABS_CAPTURE_TIME, Deliver},
         nack::RequestLost,
+        protect::{self, Protect},
+        recover::Recover,
         rtcp_tap::TapRtcp,
         rtx::UnwrapRtx,
     },
@@ -141,6 +143,12 @@ pub(super) fn media(video: &[VideoCodec]) -> Result<MediaEngine, Error> {
             engine.register_codec(RTCRtpCodecParameters { rtp_codec, payload_type }, RtpCodecKind::Video)?;
         }
     }
+    if !video.is_empty() {
+        let repairs =
+            RTCRtpCodec { mime_type: protect::MIME_TYPE.to_owned(), clock_rate: 90_000, ..RTCRtpCodec::default() };
+        let repairs = RTCRtpCodecParameters { rtp_codec: repairs, payload_type: protect::PAYLOAD_TYPE };
+        engine.register_codec(repairs, RtpCodecKind::Video)?;
+    }
     for (uri, kinds) in [
         (MID, &[RtpCodecKind::Audio, RtpCodecKind::Video][..]),
         (TRANSPORT_CC, &[RtpCodecKind::Audio, RtpCodecKind::Video]),
@@ -186,9 +194,11 @@ pub(super) fn interceptors(
     Registry::new()
         .with(Slot::Pacer, Queued::new(congestion))
         .with(Slot::from(4_500), Queued::new(tap))
+        .with(Slot::FecEncoder, Queued::new(Protect::new(Arc::clone(&meter))))
         .with(Slot::from(6_000), Queued::new(ReportArrivals::new(rand::random())))
         .with(Slot::from(6_100), report_received)
-        .with(Slot::from(6_500), Queued::new(UnwrapRtx::new(meter)))
+        .with(Slot::from(6_500), Queued::new(UnwrapRtx::new(Arc::clone(&meter))))
+        .with(Slot::from(6_600), Queued::new(Recover::new(meter)))
         .with(Slot::NackGenerator, Queued::new(lost))
         .with(Slot::SenderReport, report_sent)
         .with(Slot::from(14_000), Queued::new(deliver))

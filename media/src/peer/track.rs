@@ -11,7 +11,8 @@ use rtc::{
     rtcp,
     rtp::{Packet, header::Header},
     rtp_transceiver::rtp_sender::{
-        RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters, RTCRtpSendParameters, RtpCodecKind,
+        RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpFecParameters, RTCRtpRtxParameters,
+        RTCRtpSendParameters, RtpCodecKind,
     },
 };
 use tokio::{
@@ -54,10 +55,13 @@ impl Track {
         let ssrc = rand::random();
         // Of retransmissions (RFC 4588); the voice has copies instead.
         let rtx = (kind != Kind::Audio).then(|| RTCRtpRtxParameters { ssrc: rand::random() });
+        // Of what is sent ahead of losses: a screen's pictures may come later than a face's.
+        let fec = (kind == Kind::Video).then(|| RTCRtpFecParameters { ssrc: rand::random() });
         let encoding = |codec| RTCRtpEncodingParameters {
             rtp_coding_parameters: RTCRtpCodingParameters {
                 ssrc: Some(ssrc),
                 rtx: rtx.clone(),
+                fec: fec.clone(),
                 ..RTCRtpCodingParameters::default()
             },
             codec,

@@ -45,7 +45,7 @@ pub(crate) struct Allocation {
     pub(crate) voice: Bitrate,
     /// The voice's packets in a second.
     pub(crate) voice_packets: u32,
-    /// For retransmissions, with headers.
+    /// For retransmissions and what is sent ahead of losses, with headers.
     pub(crate) repair: Bitrate,
     /// For the picture's encoder; `None`: it pauses.
     pub(crate) picture: Option<Bitrate>,
@@ -62,6 +62,8 @@ pub(crate) struct Demand {
     pub(crate) with_screen: bool,
     /// Part of packets that is lost, 0 to 1.
     pub(crate) loss: f32,
+    /// What repairs take, as a part of what they repair.
+    pub(crate) repair: f32,
 }
 
 impl Allocation {
@@ -99,7 +101,8 @@ impl Allocation {
         if is_alone {
             return Self { voice, voice_packets, repair: Bitrate::default(), picture: None, screen: None };
         }
-        let repair = rest.scaled(loss);
+        let ratio = if demand.repair.is_finite() { demand.repair.max(loss) } else { loss };
+        let repair = rest.scaled((ratio / (1.0 + ratio)).clamp(0.0, MAX_REPAIR));
         let pictures = without_headers(rest.saturating_sub(repair));
         let enough = |part: Bitrate, before: Option<Bitrate>| {
             let least = if before.is_some() { LEAST_PICTURE } else { PICTURE_AGAIN };
@@ -135,7 +138,7 @@ fn without_headers(wire: Bitrate) -> Bitrate {
 mod tests {
     use super::*;
 
-    const CAMERA: Demand = Demand { with_picture: true, with_screen: false, loss: 0.0 };
+    const CAMERA: Demand = Demand { with_picture: true, with_screen: false, loss: 0.0, repair: 0.0 };
     const BOTH: Demand = Demand { with_screen: true, ..CAMERA };
 
     fn of(kbps: u32, demand: Demand) -> Allocation {
@@ -155,7 +158,7 @@ mod tests {
     fn nobody_gets_more_than_there_is() {
         for kbps in (40..4_000).step_by(7) {
             for loss in [0.0, 0.1, 0.5, 7.0, -1.0, f32::NAN] {
-                let parts = of(kbps, Demand { loss, ..CAMERA });
+                let parts = of(kbps, Demand { loss, repair: loss * 2.0, ..CAMERA });
                 let picture = parts.picture.unwrap_or_default().as_bps();
                 let sum = parts.voice.as_bps() + parts.repair.as_bps() + picture;
                 assert!(sum <= (kbps * 1_000).max(16_000), "{kbps} kbit/s: {parts:?}");
@@ -191,7 +194,9 @@ mod tests {
     fn repairs_are_paid_for_by_the_picture() {
         let (clean, lossy) = (of(1_000, CAMERA), of(1_000, Demand { loss: 0.2, ..CAMERA }));
         assert_eq!((clean.voice.as_bps(), lossy.voice.as_bps()), (32_000, 160_000));
-        assert!(lossy.picture < clean.picture && lossy.repair.as_bps() > 150_000);
+        assert!(lossy.picture < clean.picture && lossy.repair.as_bps() > 120_000);
+        let copied = of(1_000, Demand { loss: 0.2, repair: 0.6, ..CAMERA });
+        assert!(copied.picture < lossy.picture && copied.repair.as_bps() > 280_000);
     }
 
     #[test]

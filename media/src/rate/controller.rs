@@ -199,6 +199,18 @@ impl Controller {
         self.losses.recent()
     }
 
+    /// The part of packets that this path loses by accident, as it usually does: none while they may be lost to a queue, and
+    /// none on thin paths, which have nothing to spare against it.
+    pub(crate) fn accidental_loss(&self) -> f32 {
+        let is_free = match self.mode {
+            Mode::Starting | Mode::Climbing { .. } => {
+                self.target >= NARROW_BPS * 0.75 && self.queue_ms() < self.threshold_ms()
+            }
+            Mode::Draining { .. } | Mode::Beside { .. } => false,
+        };
+        if is_free { self.losses.usual() } else { 0.0 }
+    }
+
     /// Whether a queue has just overflowed by so much that a new picture is sooner there than all that was lost. Told
     /// once for each queue.
     pub(crate) fn take_overflow(&mut self) -> bool {
@@ -299,10 +311,15 @@ impl Controller {
         }
     }
 
+    /// More than this is a queue.
+    fn threshold_ms(&self) -> f32 {
+        let alone_ms = if self.target < THIN_BPS { PACKET_BITS / self.target * 1e3 } else { 0.0 };
+        (QUEUE_MS + alone_ms + NOISE_FACTOR * self.delays.noise_ms()).min(MAX_THRESHOLD_MS)
+    }
+
     fn decide(&mut self, now: Instant, elapsed: Duration, lost: bool) {
         let queue_ms = self.queue_ms();
-        let alone_ms = if self.target < THIN_BPS { PACKET_BITS / self.target * 1e3 } else { 0.0 };
-        let threshold_ms = (QUEUE_MS + alone_ms + NOISE_FACTOR * self.delays.noise_ms()).min(MAX_THRESHOLD_MS);
+        let threshold_ms = self.threshold_ms();
         let queued = queue_ms > threshold_ms;
         // A queue that grew at once was met a moment ago: before that, more got through.
         let span = if queue_ms > threshold_ms * 3.0 { GROWN_AT_ONCE } else { GROWN };

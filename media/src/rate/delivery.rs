@@ -78,9 +78,9 @@ impl Losses {
         self.recent
     }
 
-    /// What the path loses at all times.
+    /// Of the last ten seconds, as far as it goes on.
     pub(super) fn usual(&self) -> f32 {
-        self.usual.unwrap_or(0.0).min(MOST_USUAL)
+        self.usual.unwrap_or(0.0).min(self.recent * 2.0).min(MOST_USUAL)
     }
 
     /// How far it is above the usual.

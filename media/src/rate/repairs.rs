@@ -1,4 +1,5 @@
-//! Which retransmissions are worth sending: not those of a picture that was given up, and none twice in a round trip.
+//! Which retransmissions are worth sending, and how often: not those of a picture that was given up, none twice in a
+//! round trip, but copies of each where they get lost as well.
 
 use std::{
     collections::VecDeque,
@@ -7,10 +8,25 @@ use std::{
 
 /// Retransmissions that are remembered.
 const MAX_SENT: usize = 512;
-/// A packet may be sent again after a round trip divided by this: on paths that lose much, requests for one packet come
-/// more often than that, and several copies on the way are worth more than a picture that stands.
+/// A packet may be sent again after a round trip divided by this: requests that come sooner are copies of the first.
 const AGAIN_AFTER: u32 = 2;
-const SHORTEST_WAIT: Duration = Duration::from_millis(15);
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+/// Between two copies of a retransmission: bursts of losses are to be over.
+pub(crate) const BETWEEN_COPIES: Duration = Duration::from_millis(8);
+/// From these losses on, a request and its answer go two times, and three. One that is lost costs a round trip, and
+/// pictures that stand for as long: with these, less than one in a hundred is.
+const TWICE: f32 = 0.015;
+const THRICE: f32 = 0.12;
+
+/// How often a request or a retransmission goes where this part of packets is lost by accident.
+pub(crate) fn copies(loss: f32) -> u8 {
+    1 + u8::from(loss >= TWICE) + u8::from(loss >= THRICE)
+}
+
+/// What repairs take where this part of packets is lost by accident, as a part of what is repaired.
+pub(crate) fn repair_ratio(loss: f32) -> f32 {
+    loss * f32::from(copies(loss))
+}
 
 /// What was retransmitted, and what never will be.
 #[derive(Debug, Default)]
@@ -79,6 +95,12 @@ mod tests {
         repairs.first_sent(3);
         repairs.first_sent(30_000);
         assert!(repairs.is_worth(now, 1, MS), "numbers begin anew");
+    }
+
+    #[test]
+    fn where_much_is_lost_repairs_take_more() {
+        assert_eq!([0.0, 0.01, 0.05, 0.1, 0.2, 0.3, f32::NAN].map(copies), [1, 1, 2, 2, 3, 3, 1]);
+        assert!((repair_ratio(0.2) - 0.6).abs() < 1e-6);
     }
 
     #[test]

@@ -465,6 +465,7 @@ impl Driver {
         stats.recv_loss = meter.loss();
         self.media.fill(&mut stats, &connection.peer);
         stats.video_recv.nacks = meter.nacks.load(Ordering::Relaxed);
+        stats.video_recv.recovered = meter.recovered.load(Ordering::Relaxed);
         if self.link.is_up() && self.events.capacity() > RESERVED_EVENTS {
             self.tell(SessionEvent::Stats(Box::new(stats)));
         }

@@ -352,7 +352,8 @@ impl Media {
     /// The path carries more or less than before: divides it anew, the voice first.
     pub(super) fn adapt(&mut self, network: Network) {
         let with_picture = self.video_send.is_some() && self.camera_on && self.camera.is_there();
-        let demand = Demand { with_picture, with_screen: self.sharing.is_on(), loss: network.loss };
+        let demand =
+            Demand { with_picture, with_screen: self.sharing.is_on(), loss: network.loss, repair: network.repair };
         self.network = network;
         let available = Bitrate::from_bps(network.available_bps);
         let sustained = self.allocation.divide(Bitrate::from_bps(network.sustainable_bps), demand);

@@ -86,6 +86,8 @@ pub struct VideoRecvStats {
     pub key_frames_asked: u64,
     /// Packets asked for again.
     pub nacks: u64,
+    /// Packets that were lost and made from what was sent ahead of losses.
+    pub recovered: u64,
     /// Capture to shown, milliseconds, median of the last second, when the sender's clock can be compared.
     pub latency_ms: Option<f32>,
 }

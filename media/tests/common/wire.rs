@@ -1,9 +1,13 @@
 #![allow(dead_code, missing_docs, unreachable_pub, reason = "each test uses what it needs")]
 //! A network between two sessions on loopback, which loses what a test wants lost.
 
-use std::net::SocketAddr;
+use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
-use tokio::{net::UdpSocket, task::JoinSet};
+use tokio::{
+    net::UdpSocket,
+    task::JoinSet,
+    time::{Instant, sleep_until},
+};
 
 /// Carries datagrams between two ends that know only the wire's addresses.
 pub struct Wire {
@@ -18,6 +22,16 @@ impl Wire {
         second: &str,
         lose: impl FnMut(&[u8]) -> bool + Send + 'static,
     ) -> (Self, String, String) {
+        Self::long(first, second, Duration::ZERO, lose).await
+    }
+
+    /// The same, on which each datagram takes its time.
+    pub async fn long(
+        first: &str,
+        second: &str,
+        delay: Duration,
+        lose: impl FnMut(&[u8]) -> bool + Send + 'static,
+    ) -> (Self, String, String) {
         let (first_at, second_at) = (address(first), address(second));
         let (near, far) = (
             UdpSocket::bind("127.0.0.1:0").await.expect("a port"),
@@ -29,29 +43,38 @@ impl Wire {
             moved(second, second_at, near.local_addr().expect("an address")),
         );
         let mut carriers = JoinSet::new();
-        carriers.spawn(carry(near, first_at, far, second_at, lose));
+        carriers.spawn(carry((near, first_at), (far, second_at), delay, lose));
         (Self { _carriers: carriers }, told.0, told.1)
     }
 }
 
+/// Each socket is where one end's datagrams come in and the other's go out.
 async fn carry(
-    near: UdpSocket,
-    first: SocketAddr,
-    far: UdpSocket,
-    second: SocketAddr,
+    (near, first): (UdpSocket, SocketAddr),
+    (far, second): (UdpSocket, SocketAddr),
+    delay: Duration,
     mut lose: impl FnMut(&[u8]) -> bool + Send,
 ) {
     let (mut from_first, mut from_second) = ([0; 2048], [0; 2048]);
+    let mut waiting = VecDeque::new();
     loop {
-        let (received, onward, to, buffer) = tokio::select! {
-            received = near.recv(&mut from_first) => (received, &far, second, &from_first),
-            received = far.recv(&mut from_second) => (received, &near, first, &from_second),
+        let due = waiting.front().map(|&(due, ..)| due);
+        let (received, from_near, buffer) = tokio::select! {
+            received = near.recv(&mut from_first) => (received, true, &from_first),
+            received = far.recv(&mut from_second) => (received, false, &from_second),
+            () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                let Some((_, from_near, datagram)) = waiting.pop_front() else { continue };
+                let (onward, to) = if from_near { (&far, second) } else { (&near, first) };
+                let datagram: Vec<u8> = datagram;
+                let _ = onward.send_to(&datagram, to).await;
+                continue;
+            }
         };
         // An error tells of an end that has gone.
         if let Ok(length) = received
             && !lose(&buffer[..length])
         {
-            let _ = onward.send_to(&buffer[..length], to).await;
+            waiting.push_back((Instant::now() + delay, from_near, buffer[..length].to_vec()));
         }
     }
 }
@@ -66,6 +89,11 @@ pub fn address(candidate: &str) -> SocketAddr {
 fn moved(candidate: &str, from: SocketAddr, to: SocketAddr) -> String {
     let words = |address: SocketAddr| format!(" {} {} ", address.ip(), address.port());
     candidate.replace(&words(from), &words(to))
+}
+
+/// A datagram of media or of reports on it (RFC 7983, section 7).
+pub fn of_media(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(128..=191))
 }
 
 /// A datagram of the DTLS handshake (RFC 7983, section 7).
