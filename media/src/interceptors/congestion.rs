@@ -47,6 +47,9 @@ const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 const LIFE: Duration = Duration::from_secs(3);
 /// The part of what is lost that is asked for though much is sent ahead of losses.
 const ASKED_BESIDE_PROTECTION: f32 = 0.5;
+/// How far back packets are sent again, and how often the codec may change meanwhile.
+const SENT_AGAIN: u16 = 2_048;
+const MAX_CHANGES: usize = 8;
 /// Copies of retransmissions that wait for their time; more are left out.
 const MAX_COPIES: usize = 256;
 /// Packets that one report may be about; more is nonsense.
@@ -87,6 +90,31 @@ struct Pictures {
     repairs: Repairs,
     /// Sequence number of the newest packet.
     newest: Option<u16>,
+    /// Payload types, each from which packet on, as far as retransmissions go back.
+    payload_types: VecDeque<(u16, u8)>,
+}
+
+impl Pictures {
+    fn first_sent(&mut self, sequence: u16, payload_type: u8) {
+        self.newest = Some(sequence);
+        self.repairs.first_sent(sequence);
+        match self.payload_types.back() {
+            Some((_, last)) if *last == payload_type => {}
+            Some(_) | None => self.payload_types.push_back((sequence, payload_type)),
+        }
+        while self.payload_types.len() > 1
+            && (self.payload_types.len() > MAX_CHANGES || sequence.wrapping_sub(self.payload_types[1].0) > SENT_AGAIN)
+        {
+            self.payload_types.pop_front();
+        }
+    }
+
+    /// What a packet was sent with.
+    fn payload_type(&self, sequence: u16) -> Option<u8> {
+        let mut newest_first = self.payload_types.iter().rev();
+        let from = |&&(first, _): &&(u16, u8)| sequence.wrapping_sub(first) < 1 << 15;
+        newest_first.find(from).or(self.payload_types.back()).map(|(_, payload_type)| *payload_type)
+    }
 }
 
 impl Congestion {
@@ -246,20 +274,24 @@ impl Congestion {
     }
 
     /// What a packet is, and whether it is worth sending.
-    fn classify(&mut self, now: Instant, rtp: &rtc::rtp::Packet) -> Option<Class> {
+    fn classify(&mut self, now: Instant, rtp: &mut rtc::rtp::Packet) -> Option<Class> {
         let (class, of) = self.classes.get(&rtp.header.ssrc).copied().unwrap_or((Class::Voice, 0));
         match class {
             Class::Voice => {}
             Class::Picture | Class::Screen => {
                 let pictures = self.pictures.entry(of).or_default();
-                pictures.newest = Some(rtp.header.sequence_number);
-                pictures.repairs.first_sent(rtp.header.sequence_number);
+                pictures.first_sent(rtp.header.sequence_number, rtp.header.payload_type);
             }
             Class::Repair => {
                 // The number of the packet that is repaired (RFC 4588, section 4).
                 let number = u16::from_be_bytes(*rtp.payload.first_chunk()?);
                 let rtt = self.controller.as_ref().map_or(Duration::ZERO, Controller::loop_time);
-                return self.pictures.entry(of).or_default().repairs.is_worth(now, number, rtt).then_some(class);
+                let pictures = self.pictures.entry(of).or_default();
+                // The stack knows one payload type for each stream, that of the codec it was told last.
+                let types = self.meter.payload_types.get();
+                let repair = pictures.payload_type(number).and_then(|repaired| types?.repair(repaired));
+                rtp.header.payload_type = repair.unwrap_or(rtp.header.payload_type);
+                return pictures.repairs.is_worth(now, number, rtt).then_some(class);
             }
         }
         Some(class)
@@ -311,10 +343,10 @@ impl Stage for Congestion {
         onward.push_back(packet);
     }
 
-    fn outgoing(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+    fn outgoing(&mut self, mut packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
         let now = packet.now;
         self.follow_path(now);
-        let Packet::Rtp(rtp) = &packet.message.packet else { return onward.push_back(packet) };
+        let Packet::Rtp(rtp) = &mut packet.message.packet else { return onward.push_back(packet) };
         let Some(class) = self.classify(now, rtp) else { return };
         if class == Class::Repair {
             self.copy(now, &packet);
@@ -417,9 +449,11 @@ mod tests {
     use rtc::interceptor::RTPHeaderExtension;
 
     use super::*;
+    use crate::codec::VideoCodec;
     use crate::interceptors::{
         arrivals::ReportArrivals,
-        testing::{AUDIO, VIDEO, as_rtp, audio_stream, pass_in, pass_out, rtp, video_stream},
+        payload_types::PayloadTypes,
+        testing::{AUDIO, VIDEO, VIDEO_RTX, as_rtp, audio_stream, pass_in, pass_out, rtp, video_stream},
     };
 
     const MS: Duration = Duration::from_millis(1);
@@ -454,6 +488,47 @@ mod tests {
         }
         let numbers = left.iter().map(number).collect::<Vec<_>>();
         assert_eq!(numbers, [65_530, 65_531, 65_532, 65_533, 65_534, 65_535, 0, 1]);
+    }
+
+    #[test]
+    fn a_retransmission_says_the_codec_of_what_it_repairs() {
+        let (mut stage, _heard) = stage();
+        let answer = "m=video 9 X 102 103 98 99\na=rtpmap:102 H264/90000\na=fmtp:102 packetization-mode=1\n\
+                      a=rtpmap:103 rtx/90000\na=fmtp:103 apt=102\n\
+                      a=rtpmap:98 VP9/90000\na=rtpmap:99 rtx/90000\na=fmtp:99 apt=98\n";
+        let types = PayloadTypes::parse(answer, VideoCodec::BUILT);
+        stage.meter.payload_types.set(types).unwrap();
+        let now = Instant::now();
+        for (sequence, payload_type) in [(65_534, 102), (65_535, 102), (0, 98), (1, 98)] {
+            pass_out(&mut stage, rtp(now, VIDEO, payload_type, sequence, &[1; 100]));
+        }
+        // Whatever the stack took for the payload type, and in the order of requests.
+        for (repaired, payload_type) in [(&[0, 1], 99), (&[0xFF, 0xFE], 103), (&[0xFF, 0xFF], 103)] {
+            let left = pass_out(&mut stage, rtp(now, VIDEO_RTX, 97, 7, repaired));
+            let header = &as_rtp(&left[0]).header;
+            assert_eq!(header.payload_type, payload_type, "{repaired:?}");
+        }
+        assert!(pass_out(&mut stage, rtp(now, VIDEO_RTX, 97, 7, &[0, 1])).is_empty(), "a copy of a request");
+    }
+
+    #[test]
+    fn where_retransmissions_get_lost_copies_follow_with_numbers_of_their_own() {
+        let (mut stage, _heard) = stage();
+        let now = Instant::now();
+        let packet = rtp(now, VIDEO_RTX, 103, 7, &[0, 1]);
+        for copy in 1..3 {
+            let message = packet.message.clone();
+            stage
+                .copies
+                .push_back((now + BETWEEN_COPIES * copy, TaggedPacket { now, transport: packet.transport, message }));
+        }
+        let mut left: VecDeque<_> = pass_out(&mut stage, packet).into();
+        for ms in 0..40 {
+            stage.timeout(now + ms * MS, &mut left);
+        }
+        let numbers: Vec<u16> = left.iter().map(|packet| as_rtp(packet).header.sequence_number).collect();
+        assert!(numbers.len() == 3 && numbers.windows(2).all(|pair| pair[1] == pair[0].wrapping_add(1)), "{numbers:?}");
+        assert_eq!(left.iter().map(number).collect::<Vec<_>>(), [65_530, 65_531, 65_532]);
     }
 
     #[test]

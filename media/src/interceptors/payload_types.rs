@@ -68,6 +68,11 @@ impl PayloadTypes {
         self.repairs.iter().find(|(number, _)| *number == payload_type).map(|(_, repaired)| *repaired)
     }
 
+    /// The payload type of retransmissions of packets with this one.
+    pub(crate) fn repair(&self, repaired: u8) -> Option<u8> {
+        self.repairs.iter().find(|(_, of)| *of == repaired).map(|(number, _)| *number)
+    }
+
     /// What both ends have, in our order.
     pub(crate) fn codecs(&self) -> Vec<VideoCodec> {
         VideoCodec::BUILT.iter().copied().filter(|codec| self.payload_type(*codec).is_some()).collect()
@@ -119,6 +124,7 @@ mod tests {
             [96, 98, 100, 102, 103].map(|number| types.codec(number).is_some()),
             [true, true, false, false, true]
         );
+        assert_eq!([96, 98, 103, 111].map(|number| types.repair(number)), [Some(97), Some(99), Some(104), None]);
         assert_eq!([97, 99, 104, 111].map(|number| types.repaired(number)), [Some(96), Some(98), Some(103), None]);
     }
 

@@ -11,7 +11,8 @@ use rtc::{
     rtcp,
     rtp::{Packet, header::Header},
     rtp_transceiver::rtp_sender::{
-        RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpSendParameters, RtpCodecKind,
+        RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpFecParameters, RTCRtpRtxParameters,
+        RTCRtpSendParameters, RtpCodecKind,
     },
 };
 use tokio::{
@@ -52,8 +53,20 @@ impl Track {
     /// A stream of one SSRC, whichever of its codecs a packet is of.
     pub(super) fn new(kind: Kind, video: &[VideoCodec]) -> Self {
         let ssrc = rand::random();
+        // The stack describes streams that repair this one in any case, but it only sends with those that are named here.
+        let (rtx, fec) = match kind {
+            Kind::Audio => (None, None),
+            Kind::Video | Kind::Screen => {
+                (Some(RTCRtpRtxParameters { ssrc: rand::random() }), Some(RTCRtpFecParameters { ssrc: rand::random() }))
+            }
+        };
         let encoding = |codec| RTCRtpEncodingParameters {
-            rtp_coding_parameters: RTCRtpCodingParameters { ssrc: Some(ssrc), ..RTCRtpCodingParameters::default() },
+            rtp_coding_parameters: RTCRtpCodingParameters {
+                ssrc: Some(ssrc),
+                rtx: rtx.clone(),
+                fec: fec.clone(),
+                ..RTCRtpCodingParameters::default()
+            },
             codec,
             ..RTCRtpEncodingParameters::default()
         };
