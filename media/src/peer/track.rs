@@ -53,10 +53,13 @@ impl Track {
     /// A stream of one SSRC, whichever of its codecs a packet is of.
     pub(super) fn new(kind: Kind, video: &[VideoCodec]) -> Self {
         let ssrc = rand::random();
-        // Of retransmissions (RFC 4588); the voice has copies instead.
-        let rtx = (kind != Kind::Audio).then(|| RTCRtpRtxParameters { ssrc: rand::random() });
-        // Of what is sent ahead of losses: a screen's pictures may come later than a face's.
-        let fec = (kind == Kind::Video).then(|| RTCRtpFecParameters { ssrc: rand::random() });
+        // The stack describes streams that repair this one in any case, but it only sends with those that are named here.
+        let (rtx, fec) = match kind {
+            Kind::Audio => (None, None),
+            Kind::Video | Kind::Screen => {
+                (Some(RTCRtpRtxParameters { ssrc: rand::random() }), Some(RTCRtpFecParameters { ssrc: rand::random() }))
+            }
+        };
         let encoding = |codec| RTCRtpEncodingParameters {
             rtp_coding_parameters: RTCRtpCodingParameters {
                 ssrc: Some(ssrc),

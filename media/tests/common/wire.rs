@@ -56,7 +56,7 @@ async fn carry(
     mut lose: impl FnMut(&[u8]) -> bool + Send,
 ) {
     let (mut from_first, mut from_second) = ([0; 2048], [0; 2048]);
-    let mut waiting = VecDeque::new();
+    let mut waiting = VecDeque::<(Instant, bool, Vec<u8>)>::new();
     loop {
         let due = waiting.front().map(|&(due, ..)| due);
         let (received, from_near, buffer) = tokio::select! {
@@ -65,7 +65,6 @@ async fn carry(
             () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
                 let Some((_, from_near, datagram)) = waiting.pop_front() else { continue };
                 let (onward, to) = if from_near { (&far, second) } else { (&near, first) };
-                let datagram: Vec<u8> = datagram;
                 let _ = onward.send_to(&datagram, to).await;
                 continue;
             }
