@@ -18,6 +18,7 @@ mod interceptors;
 #[cfg(test)]
 #[path = "../../tests/fuzz/mutator.rs"]
 mod mutator;
+mod payload_memory;
 mod peer;
 mod pipe;
 pub mod pipeline;
