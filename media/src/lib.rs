@@ -28,6 +28,8 @@ pub mod rtp;
 mod screen;
 mod session;
 mod source;
+#[doc(hidden)]
+pub mod stages;
 mod stats;
 mod y4m;
 
