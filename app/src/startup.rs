@@ -190,8 +190,9 @@ fn wakes(wake: Wake) -> Wakes {
 }
 
 fn runtime() -> anyhow::Result<Runtime> {
+    // One thread: what is slow runs elsewhere, and two that wake each other for each packet cost a third more.
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
+        .worker_threads(1)
         .thread_name("parlor")
         .enable_all()
         .build()

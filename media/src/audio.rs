@@ -13,7 +13,7 @@ mod list;
 pub(crate) mod mixer;
 pub(crate) mod playback;
 pub(crate) mod processing;
-mod resample;
+pub(crate) mod resample;
 pub(crate) mod switch;
 mod tones;
 mod wav;

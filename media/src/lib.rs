@@ -19,6 +19,7 @@ mod interceptors;
 #[cfg(test)]
 #[path = "../../tests/fuzz/mutator.rs"]
 mod mutator;
+mod payload_memory;
 mod peer;
 mod pipe;
 pub mod pipeline;
@@ -28,6 +29,8 @@ pub mod rtp;
 mod screen;
 mod session;
 mod source;
+#[doc(hidden)]
+pub mod stages;
 mod stats;
 mod y4m;
 

@@ -20,13 +20,13 @@ pub(crate) struct ConvertError(String);
 /// Converts frames. Cameras speak BT.601, at limited range uncompressed and at full range in JPEG, so that the way to
 /// BT.709 leads through RGB: both steps are SIMD, and cost 0.3 ms for 1280 x 720 together.
 #[derive(Default)]
-pub(super) struct Converter {
+pub(crate) struct Converter {
     rgb: Vec<u8>,
 }
 
 impl Converter {
     /// Converts one frame of this size.
-    pub(super) fn convert(
+    pub(crate) fn convert(
         &mut self,
         format: FrameFormat,
         (width, height): (u32, u32),

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use opus::{Application, Bitrate, Channels, Signal};
 
-use crate::{audio::SAMPLE_RATE, playout::audio::Decode};
+use crate::{audio::SAMPLE_RATE, payload_memory::PayloadMemory, playout::audio::Decode};
 
 /// Samples in a packet: 20 ms.
 pub const PACKET: usize = 960;
@@ -44,6 +44,7 @@ impl From<opusic_c::ErrorCode> for OpusError {
 pub struct Encoder {
     inner: opus::Encoder,
     buffer: Box<[u8; LARGEST]>,
+    memory: PayloadMemory,
     toc: u8,
 }
 
@@ -54,7 +55,7 @@ impl Encoder {
         inner.set_signal(Signal::Voice)?;
         inner.set_bitrate(Bitrate::Bits(DEFAULT_BITRATE))?;
         // A fullband 20 ms hybrid frame, until the encoder has chosen.
-        Ok(Self { inner, buffer: Box::new([0; LARGEST]), toc: 0x78 })
+        Ok(Self { inner, buffer: Box::new([0; LARGEST]), memory: PayloadMemory::default(), toc: 0x78 })
     }
 
     /// Encodes 20 or 40 ms.
@@ -63,7 +64,7 @@ impl Encoder {
         if let Some(toc) = self.buffer[..len].first() {
             self.toc = *toc;
         }
-        Ok(Bytes::copy_from_slice(&self.buffer[..len]))
+        Ok(self.memory.copy(&self.buffer[..len]))
     }
 
     /// Leaves silence out: packets of it are pauses (RFC 6716, section 2.1.9).
@@ -165,11 +166,18 @@ fn holds_copy(payload: &[u8]) -> bool {
     if toc >> 3 >= 16 {
         return false;
     }
-    let Ok(packet) = opus::packet::parse(payload) else { return false };
+    // The first byte of the first frame (section 3.2). What we and the browsers send has one frame, or two of a length;
+    // the library takes packets apart by allocating.
+    let first = match (toc & 0b11, &payload[1..]) {
+        (0, frame) => frame.first().copied(),
+        (1, frames) if frames.len().is_multiple_of(2) => frames.first().copied(),
+        (1, _) => None,
+        _ => opus::packet::parse(payload).ok().and_then(|packet| packet.frames.first()?.first().copied()),
+    };
     let frame_samples = opus::packet::get_samples_per_frame(payload, SAMPLE_RATE).unwrap_or(0);
     let silk_frames = (frame_samples / PACKET).max(1);
     // One voice activity bit for each SILK frame of 20 ms, then the bit that is asked for.
-    packet.frames.first().and_then(|frame| frame.first()).is_some_and(|byte| byte >> (7 - silk_frames) & 1 == 1)
+    first.is_some_and(|byte| byte >> (7 - silk_frames) & 1 == 1)
 }
 
 #[cfg(test)]

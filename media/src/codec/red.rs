@@ -7,7 +7,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
+
+use crate::payload_memory::PayloadMemory;
 
 /// Copies in a packet, at most.
 pub const MOST_COPIES: usize = 8;
@@ -24,15 +26,12 @@ const MOST_HEADERS: usize = 32;
 /// All that a packet may hold, so that it is never cut on its way.
 const LONGEST_PAYLOAD: usize = 1_100;
 
-/// Memory for packets is taken in such pieces, and again when nobody holds the packets any more.
-const CHUNK: usize = 32 * 1024;
-
 /// Puts copies of the packets before into each packet.
 #[derive(Debug, Default)]
 pub struct Packer {
     /// The newest at the end.
     past: VecDeque<(u32, Bytes)>,
-    memory: BytesMut,
+    memory: PayloadMemory,
 }
 
 impl Packer {
@@ -49,24 +48,23 @@ impl Packer {
             size += 4 + payload.len();
             first -= 1;
         }
-        if self.memory.capacity() < size {
-            self.memory.reserve(CHUNK);
-        }
+        let packed = self.memory.room(size);
         for (then, payload) in self.past.range(first..) {
             let offset = timestamp.wrapping_sub(*then);
             let header = 1 << 31 | u32::from(payload_type & 0x7f) << 24 | offset << 10 | payload.len() as u32;
-            self.memory.extend_from_slice(&header.to_be_bytes());
+            packed.extend_from_slice(&header.to_be_bytes());
         }
-        self.memory.extend_from_slice(&[payload_type & 0x7f]);
+        packed.extend_from_slice(&[payload_type & 0x7f]);
         for (_, payload) in self.past.range(first..) {
-            self.memory.extend_from_slice(payload);
+            packed.extend_from_slice(payload);
         }
-        self.memory.extend_from_slice(&primary);
+        packed.extend_from_slice(&primary);
+        let packed = packed.split().freeze();
         if self.past.len() == MOST_COPIES {
             self.past.pop_front();
         }
         self.past.push_back((timestamp, primary));
-        self.memory.split().freeze()
+        packed
     }
 }
 
@@ -81,22 +79,22 @@ pub struct Block {
     pub payload: Bytes,
 }
 
-/// Takes a payload apart: copies first (oldest first), the primary last. Empty when it is none; copies of no bytes are
-/// left out.
-pub fn unpack(payload: &Bytes) -> Vec<Block> {
-    let mut blocks = Vec::new();
+/// Takes a payload apart into `blocks`, which is cleared: copies first (oldest first), the primary last. Empty when it is
+/// none; copies of no bytes are left out.
+pub fn unpack_into(payload: &Bytes, blocks: &mut Vec<Block>) {
+    blocks.clear();
     let (mut at, mut heads) = (0, [(0_u32, 0_usize); MOST_HEADERS]);
     let mut count = 0;
     loop {
-        let Some(&first) = payload.get(at) else { return Vec::new() };
+        let Some(&first) = payload.get(at) else { return };
         if first & 0x80 == 0 {
             at += 1;
             break;
         }
-        let Some(head) = payload.get(at..).and_then(|rest| rest.first_chunk::<4>()) else { return Vec::new() };
+        let Some(head) = payload.get(at..).and_then(|rest| rest.first_chunk::<4>()) else { return };
         let head = u32::from_be_bytes(*head);
         if count == MOST_HEADERS {
-            return Vec::new();
+            return;
         }
         heads[count] = (head >> 10 & LONGEST_OFFSET, (head & LONGEST_COPY as u32) as usize);
         count += 1;
@@ -104,7 +102,7 @@ pub fn unpack(payload: &Bytes) -> Vec<Block> {
     }
     for (i, &(offset, len)) in heads[..count].iter().enumerate() {
         if payload.len() < at + len {
-            return Vec::new();
+            return blocks.clear();
         }
         if len > 0 && offset > 0 {
             blocks.push(Block { offset, distance: (count - i) as u16, payload: payload.slice(at..at + len) });
@@ -112,6 +110,12 @@ pub fn unpack(payload: &Bytes) -> Vec<Block> {
         at += len;
     }
     blocks.push(Block { offset: 0, distance: 0, payload: payload.slice(at..) });
+}
+
+/// The same, into a list of its own.
+pub fn unpack(payload: &Bytes) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    unpack_into(payload, &mut blocks);
     blocks
 }
 

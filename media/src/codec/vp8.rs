@@ -1,8 +1,9 @@
 //! The RTP payload format of VP8 ([RFC 7741](https://www.rfc-editor.org/rfc/rfc7741)), and what a frame says of itself.
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 
 use super::payload::{MAX_PAYLOAD, even_parts};
+use crate::payload_memory::PayloadMemory;
 
 /// Before the VP8 payload of each packet (section 4.2).
 const EXTENDED: u8 = 0x80;
@@ -23,7 +24,7 @@ const DESCRIPTOR: usize = 4;
 #[derive(Default)]
 pub(crate) struct Packetizer {
     picture_id: u16,
-    buffer: BytesMut,
+    memory: PayloadMemory,
     payloads: Vec<Bytes>,
 }
 
@@ -33,13 +34,13 @@ impl Packetizer {
         let largest = largest.clamp(100, MAX_PAYLOAD) - DESCRIPTOR;
         self.payloads.clear();
         self.picture_id = (self.picture_id + 1) & 0x7FFF;
-        self.buffer.reserve(frame.len() + (frame.len() / largest + 1) * DESCRIPTOR);
         for (index, part) in even_parts(frame, largest).enumerate() {
-            self.buffer.put_u8(EXTENDED | if index == 0 { START_OF_PARTITION } else { 0 });
-            self.buffer.put_u8(PICTURE_ID);
-            self.buffer.put_u16(u16::from(LONG_PICTURE_ID) << 8 | self.picture_id);
-            self.buffer.put_slice(part);
-            self.payloads.push(self.buffer.split().freeze());
+            let payload = self.memory.room(DESCRIPTOR + part.len());
+            payload.put_u8(EXTENDED | if index == 0 { START_OF_PARTITION } else { 0 });
+            payload.put_u8(PICTURE_ID);
+            payload.put_u16(u16::from(LONG_PICTURE_ID) << 8 | self.picture_id);
+            payload.put_slice(part);
+            self.payloads.push(payload.split().freeze());
         }
         self.payloads.drain(..)
     }

@@ -3,9 +3,10 @@
 
 mod header;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes};
 
 use super::payload::{MAX_PAYLOAD, even_parts};
+use crate::payload_memory::PayloadMemory;
 pub(crate) use header::{FrameKind, MAX_FRAMES, frames, index_of_one, put_index, read_frame};
 
 /// Before the VP9 payload of each packet (section 4.2).
@@ -36,7 +37,7 @@ const PREVIOUS: u8 = 1 << 1;
 #[derive(Default)]
 pub(crate) struct Packetizer {
     picture_id: u16,
-    buffer: BytesMut,
+    memory: PayloadMemory,
     payloads: Vec<Bytes>,
 }
 
@@ -46,20 +47,20 @@ impl Packetizer {
         let largest = largest.clamp(100, MAX_PAYLOAD) - DESCRIPTOR;
         self.payloads.clear();
         self.picture_id = (self.picture_id + 1) & 0x7FFF;
-        self.buffer.reserve(frame.len() + (frame.len() / largest + 1) * DESCRIPTOR);
         let refers = !is_key_frame(frame);
         let mut parts = even_parts(frame, largest).peekable();
         let mut position = START_OF_FRAME;
         while let Some(part) = parts.next() {
             let end = if parts.peek().is_none() { END_OF_FRAME } else { 0 };
             let inter = if refers { INTER_PICTURE } else { 0 };
-            self.buffer.put_u8(PICTURE_ID | FLEXIBLE | inter | position | end);
-            self.buffer.put_u16(u16::from(LONG_PICTURE_ID) << 8 | self.picture_id);
+            let payload = self.memory.room(DESCRIPTOR + part.len());
+            payload.put_u8(PICTURE_ID | FLEXIBLE | inter | position | end);
+            payload.put_u16(u16::from(LONG_PICTURE_ID) << 8 | self.picture_id);
             if refers {
-                self.buffer.put_u8(PREVIOUS);
+                payload.put_u8(PREVIOUS);
             }
-            self.buffer.put_slice(part);
-            self.payloads.push(self.buffer.split().freeze());
+            payload.put_slice(part);
+            self.payloads.push(payload.split().freeze());
             position = 0;
         }
         self.payloads.drain(..)

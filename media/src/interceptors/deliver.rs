@@ -35,6 +35,8 @@ pub(crate) struct Deliver {
     video: SyncSender<IncomingPacket>,
     screen: SyncSender<IncomingPacket>,
     meter: Arc<Meter>,
+    /// Of the packet of the voice that was taken apart last.
+    blocks: Vec<red::Block>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +56,7 @@ impl Deliver {
         screen: SyncSender<IncomingPacket>,
         meter: Arc<Meter>,
     ) -> Self {
-        Self { streams: HashMap::new(), audio, video, screen, meter }
+        Self { streams: HashMap::new(), audio, video, screen, meter, blocks: Vec::new() }
     }
 
     /// The codec of a picture's packet: as the descriptions have it, whatever the stream began with.
@@ -104,7 +106,9 @@ impl Stage for Deliver {
         match stream.kind {
             Kind::Audio if rtp.header.payload_type == RED_PAYLOAD_TYPE => {
                 // The packet itself first: it says what time the copies are to be compared with.
-                for block in red::unpack(&incoming.payload).into_iter().rev() {
+                let mut blocks = std::mem::take(&mut self.blocks);
+                red::unpack_into(&incoming.payload, &mut blocks);
+                for block in blocks.drain(..).rev() {
                     self.hand_over(
                         &self.audio,
                         IncomingPacket {
@@ -117,6 +121,7 @@ impl Stage for Deliver {
                         },
                     );
                 }
+                self.blocks = blocks;
             }
             Kind::Audio => self.hand_over(&self.audio, incoming),
             Kind::Video => self.hand_over(&self.video, incoming),

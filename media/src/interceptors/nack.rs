@@ -147,7 +147,7 @@ impl Pace {
 
 /// What arrived of one stream, and what did not. Pure.
 #[derive(Debug, Default)]
-struct Arrivals {
+pub(crate) struct Arrivals {
     /// The highest sequence number, extended over its wraps; `None` before the first packet.
     highest: Option<u64>,
     /// The first packet that came.
@@ -177,14 +177,14 @@ impl Missing {
 
 /// Whether a packet is worth passing on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arrival {
+pub(crate) enum Arrival {
     Fresh,
     /// A duplicate, or too old.
     Useless,
 }
 
 impl Arrivals {
-    fn note(&mut self, now: Instant, sequence: u16) -> Arrival {
+    pub(crate) fn note(&mut self, now: Instant, sequence: u16) -> Arrival {
         let Some(highest) = self.highest else {
             // Room below for packets that were overtaken by the first.
             let first = u64::from(sequence) + (1 << 16);

@@ -29,6 +29,7 @@ use crate::{
         deliver::{ABS_CAPTURE_TIME, encode_capture_time},
         rtcp_tap::Feedback,
     },
+    payload_memory::PayloadMemory,
     rtp::OutgoingPacket,
 };
 
@@ -142,7 +143,7 @@ pub(super) async fn write(
     }
     let mut early = held.packets.into_iter();
     let mut burst = 0;
-    let mut packer = Packer::default();
+    let mut form = Form::default();
     loop {
         let Some(packet) = (match early.next() {
             Some(packet) => Some(packet),
@@ -157,7 +158,7 @@ pub(super) async fn write(
             Some(Some(payload_type)) => Negotiated { payload_type, ..negotiated },
             Some(None) => continue,
         };
-        let packet = to_rtp(track.ssrc, negotiated, packet, &mut packer);
+        let packet = form.to_rtp(track.ssrc, negotiated, packet);
         meter.sent_bytes.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
         if track.local.write_rtp(packet).await.is_err() {
             return;
@@ -204,29 +205,40 @@ async fn hold(
     }
 }
 
-fn to_rtp(ssrc: u32, negotiated: Negotiated, packet: OutgoingPacket, packer: &mut Packer) -> Packet {
-    let (payload_type, payload) = match negotiated.redundant {
-        Some(redundant) => {
-            (redundant, packer.pack(packet.timestamp, packet.payload, negotiated.payload_type, packet.copies))
+/// Gives packets the form that the stack takes.
+#[derive(Default)]
+struct Form {
+    packer: Packer,
+    /// For what stands in header extensions.
+    memory: PayloadMemory,
+}
+
+impl Form {
+    fn to_rtp(&mut self, ssrc: u32, negotiated: Negotiated, packet: OutgoingPacket) -> Packet {
+        let (payload_type, payload) = match negotiated.redundant {
+            Some(redundant) => {
+                let Negotiated { payload_type, .. } = negotiated;
+                (redundant, self.packer.pack(packet.timestamp, packet.payload, payload_type, packet.copies))
+            }
+            None => (negotiated.payload_type, packet.payload),
+        };
+        let mut header = Header {
+            version: 2,
+            marker: packet.marker,
+            payload_type,
+            sequence_number: packet.sequence,
+            timestamp: packet.timestamp,
+            ssrc,
+            ..Header::default()
+        };
+        if let Some((id, unix_us)) = negotiated.capture_time.zip(packet.captured_unix_us) {
+            extend(&mut header, id, self.memory.copy(&encode_capture_time(unix_us)));
         }
-        None => (negotiated.payload_type, packet.payload),
-    };
-    let mut header = Header {
-        version: 2,
-        marker: packet.marker,
-        payload_type,
-        sequence_number: packet.sequence,
-        timestamp: packet.timestamp,
-        ssrc,
-        ..Header::default()
-    };
-    if let Some((id, unix_us)) = negotiated.capture_time.zip(packet.captured_unix_us) {
-        extend(&mut header, id, Bytes::copy_from_slice(&encode_capture_time(unix_us)));
+        if let Some((id, level)) = negotiated.audio_level.zip(packet.level) {
+            extend(&mut header, id, self.memory.copy(&[level & 0x7F]));
+        }
+        Packet { header, payload }
     }
-    if let Some((id, level)) = negotiated.audio_level.zip(packet.level) {
-        extend(&mut header, id, Bytes::copy_from_slice(&[level & 0x7F]));
-    }
-    Packet { header, payload }
 }
 
 fn extend(header: &mut Header, id: u8, value: Bytes) {
@@ -255,25 +267,25 @@ mod tests {
     fn packet_carries_what_was_negotiated() {
         let negotiated = Negotiated { payload_type: 111, redundant: None, capture_time: Some(3), audio_level: Some(4) };
         let packet = packet(7);
-        let rtp = to_rtp(5, negotiated, packet.clone(), &mut Packer::default());
+        let rtp = Form::default().to_rtp(5, negotiated, packet.clone());
         assert_eq!((rtp.header.ssrc, rtp.header.payload_type, rtp.header.sequence_number), (5, 111, 7));
         assert_eq!(rtp.header.get_extension(4).as_deref(), Some(&[30][..]));
         assert_eq!(rtp.header.get_extension(3).map(|value| value.len()), Some(8));
         let bare = Negotiated { capture_time: None, audio_level: None, ..negotiated };
-        assert!(to_rtp(5, bare, packet, &mut Packer::default()).header.extensions.is_empty());
+        assert!(Form::default().to_rtp(5, bare, packet).header.extensions.is_empty());
     }
 
     #[test]
     fn copies_go_to_whom_takes_them_and_only_the_voice_to_others() {
         let negotiated = Negotiated { payload_type: 111, redundant: Some(63), capture_time: None, audio_level: None };
-        let mut packer = Packer::default();
+        let mut form = Form::default();
         let packet = |sequence| OutgoingPacket { copies: 1, ..packet(sequence) };
-        to_rtp(5, negotiated, packet(7), &mut packer);
+        form.to_rtp(5, negotiated, packet(7));
         let mut second = packet(8);
         second.timestamp += 960;
-        let rtp = to_rtp(5, negotiated, second.clone(), &mut packer);
+        let rtp = form.to_rtp(5, negotiated, second.clone());
         assert_eq!((rtp.header.payload_type, rtp.payload.len()), (63, 4 + 1 + 2 * 5));
-        let rtp = to_rtp(5, Negotiated { redundant: None, ..negotiated }, second, &mut packer);
+        let rtp = form.to_rtp(5, Negotiated { redundant: None, ..negotiated }, second);
         assert_eq!((rtp.header.payload_type, &rtp.payload[..]), (111, &b"voice"[..]));
     }
 

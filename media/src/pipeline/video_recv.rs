@@ -54,7 +54,7 @@ pub enum VideoRecvEvent {
 
 /// What the handle tells the thread, and the thread the handle.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     stopping: bool,
     path: Option<(Duration, f32)>,
     stats: VideoRecvStats,
@@ -70,16 +70,7 @@ impl VideoRecv {
         on_event: impl Fn(VideoRecvEvent) + Send + 'static,
     ) -> io::Result<Self> {
         let shared = Arc::default();
-        let worker = Worker {
-            decoding: None,
-            assembly: VideoAssembly::new(starts_key_frame),
-            timeline: Timeline::default(),
-            lip_sync: LipSync::new(timing.voice),
-            screen: Screen::new(out, timing.log, clock::now()),
-            recorder: None,
-            on_event,
-            shared: Arc::clone(&shared),
-        };
+        let worker = Worker::new(out, timing, on_event, Arc::clone(&shared));
         let thread =
             thread::Builder::new().name("video-recv".to_owned()).spawn(move || worker.run(&packets, video_out))?;
         Ok(Self { shared, thread: Some(thread) })
@@ -132,7 +123,8 @@ fn starts_key_frame(packet: &IncomingPacket) -> bool {
     packet.codec.is_some_and(|codec| payload::starts_key_frame(codec, &packet.payload))
 }
 
-struct Worker<E> {
+/// What the thread does.
+pub(crate) struct Worker<E> {
     assembly: VideoAssembly,
     /// Of the codec that came last.
     decoding: Option<Decoding>,
@@ -145,6 +137,19 @@ struct Worker<E> {
 }
 
 impl<E: Fn(VideoRecvEvent)> Worker<E> {
+    pub(crate) fn new(out: FrameSender, timing: Timing, on_event: E, shared: Arc<Mutex<Shared>>) -> Self {
+        Self {
+            decoding: None,
+            assembly: VideoAssembly::new(starts_key_frame),
+            timeline: Timeline::default(),
+            lip_sync: LipSync::new(timing.voice),
+            screen: Screen::new(out, timing.log, clock::now()),
+            recorder: None,
+            on_event,
+            shared,
+        }
+    }
+
     fn run(mut self, packets: &Receiver<IncomingPacket>, video_out: VideoSink) {
         match video_out {
             VideoSink::None => {}
@@ -173,23 +178,28 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
                 }
             }
             // Whatever came meanwhile goes in before anything is decided.
-            for packet in packet.into_iter().chain(packets.try_iter().take(MAX_BATCH)) {
-                self.assembly.handle_packet(packet.arrived, packet);
-            }
-            while let Some(output) = self.assembly.poll(clock::now()) {
-                match output {
-                    Output::Frame(frame) => self.handle_frame(frame),
-                    Output::KeyFrameNeeded => {
-                        lock(&self.shared).stats.key_frames_asked += 1;
-                        (self.on_event)(VideoRecvEvent::KeyFrameNeeded);
-                    }
+            self.turn(packet.into_iter().chain(packets.try_iter().take(MAX_BATCH)));
+        }
+    }
+
+    /// Takes packets, and does what is to be done now.
+    pub(crate) fn turn(&mut self, packets: impl Iterator<Item = IncomingPacket>) {
+        for packet in packets {
+            self.assembly.handle_packet(packet.arrived, packet);
+        }
+        while let Some(output) = self.assembly.poll(clock::now()) {
+            match output {
+                Output::Frame(frame) => self.handle_frame(frame),
+                Output::KeyFrameNeeded => {
+                    lock(&self.shared).stats.key_frames_asked += 1;
+                    (self.on_event)(VideoRecvEvent::KeyFrameNeeded);
                 }
             }
-            while let Some(frame) = self.lip_sync.poll(clock::now()) {
-                self.show(frame);
-            }
-            self.publish(clock::now());
         }
+        while let Some(frame) = self.lip_sync.poll(clock::now()) {
+            self.show(frame);
+        }
+        self.publish(clock::now());
     }
 
     fn handle_frame(&mut self, packets: Vec<IncomingPacket>) {

@@ -36,6 +36,9 @@ const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// A key frame of a screen is larger still.
 const SCREEN_KEY_FRAME_INTERVAL: Duration = Duration::from_millis(1_000);
 
+/// Frames are seldom larger: memory for one from the beginning.
+const MOST_BYTES: usize = 128 * 1_024;
+
 /// Seconds that one is waited for.
 const MOST_FOR_A_KEY_FRAME: f32 = 10.0;
 
@@ -47,7 +50,7 @@ pub struct VideoSend {
 
 /// What the handle tells the thread, and the thread the handle.
 #[derive(Default)]
-struct Shared {
+pub(crate) struct Shared {
     stopping: bool,
     key_frame_wanted: bool,
     anew: bool,
@@ -163,7 +166,8 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct Worker {
+/// What the thread does.
+pub(crate) struct Worker {
     content: Content,
     shared: Arc<Mutex<Shared>>,
     packets: mpsc::Sender<OutgoingPacket>,
@@ -201,7 +205,7 @@ struct Stream {
 }
 
 impl Worker {
-    fn new(
+    pub(crate) fn new(
         content: Content,
         packets: mpsc::Sender<OutgoingPacket>,
         codecs: Vec<VideoCodec>,
@@ -212,7 +216,7 @@ impl Worker {
             shared,
             packets,
             codecs,
-            bitstream: Vec::new(),
+            bitstream: Vec::with_capacity(MOST_BYTES),
             scaler: Scaler::default(),
             stream: None,
             budget: Budget::default(),
@@ -277,7 +281,7 @@ impl Worker {
         }
     }
 
-    fn handle_frame(&mut self, frame: &Frame) {
+    pub(crate) fn handle_frame(&mut self, frame: &Frame) {
         let source = (frame.width(), frame.height());
         let stream = match Stream::for_source(&mut self.stream, self.content, source, &self.codecs) {
             Ok(stream) => stream,
@@ -378,7 +382,8 @@ impl Worker {
                 payload,
                 codec,
                 copies: 0,
-                captured_unix_us: frame.captured_unix_us,
+                // Whichever of the two arrives says it for all.
+                captured_unix_us: frame.captured_unix_us.filter(|_| index == 0 || index + 1 == count),
                 level: None,
             };
             self.sequence = self.sequence.wrapping_add(1);

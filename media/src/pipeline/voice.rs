@@ -9,7 +9,7 @@
 
 pub(crate) mod plan;
 mod receive;
-mod send;
+pub(crate) mod send;
 #[cfg(test)]
 mod tests;
 

@@ -86,6 +86,8 @@ pub struct AudioPlayout<D> {
     state: State,
     /// Decoded and not yet played.
     pcm: Vec<f32>,
+    /// What is being decoded: kept for its memory.
+    sound: Vec<f32>,
     /// The last sample that was appended to `pcm`.
     last_sample: f32,
     /// What is appended next does not continue it.
@@ -155,6 +157,7 @@ impl<D: Decode> AudioPlayout<D> {
             packets: BTreeMap::new(),
             state: State::Idle { not_before: i64::MIN, paused: true },
             pcm: Vec::with_capacity(4 * 5_760),
+            sound: Vec::with_capacity(5_760),
             last_sample: 0.0,
             seam: true,
             made_up: 0,
@@ -373,16 +376,18 @@ impl<D: Decode> AudioPlayout<D> {
     fn recover(&mut self, timestamp: i64, missing: i64) -> bool {
         let State::Playing { made_up, sequence, .. } = self.state else { return false };
         let Some(packet) = self.packets.get(&timestamp) else { return false };
-        let mut sound = Vec::with_capacity(packet.duration as usize);
-        if !self.decoder.recover(&packet.payload, packet.duration as usize, &mut sound) {
-            return false;
+        let mut sound = std::mem::take(&mut self.sound);
+        sound.clear();
+        let recovered = self.decoder.recover(&packet.payload, packet.duration as usize, &mut sound);
+        if recovered {
+            self.state = State::Playing { next: timestamp, made_up: 0, sequence };
+            self.seam = made_up > 0;
+            let from = sound.len().saturating_sub(missing as usize);
+            self.append(&sound[from..], 0);
+            self.counts.fec += 1;
         }
-        self.state = State::Playing { next: timestamp, made_up: 0, sequence };
-        self.seam = made_up > 0;
-        let from = sound.len().saturating_sub(missing as usize);
-        self.append(&sound[from..], 0);
-        self.counts.fec += 1;
-        true
+        self.sound = sound;
+        recovered
     }
 
     /// Decodes the packet that is next in time; false when it is not there.
@@ -395,7 +400,8 @@ impl<D: Decode> AudioPlayout<D> {
             self.pause(next);
             return true;
         }
-        let mut sound = Vec::with_capacity(packet.duration as usize);
+        let mut sound = std::mem::take(&mut self.sound);
+        sound.clear();
         let decoded = self.decoder.decode(&packet.payload, &mut sound);
         if decoded {
             self.counts.packets += 1;
@@ -414,17 +420,20 @@ impl<D: Decode> AudioPlayout<D> {
         self.seam |= skipped > 0;
         let heard = &sound[skipped as usize..];
         self.append(heard, if decoded { 0 } else { heard.len() });
+        self.sound = sound;
         true
     }
 
     /// The sender stopped speaking: what was heard last fades.
     fn pause(&mut self, not_before: i64) {
-        let mut sound = Vec::with_capacity(PIECE);
+        let mut sound = std::mem::take(&mut self.sound);
+        sound.clear();
         self.decoder.conceal(PIECE, &mut sound);
         for (i, sample) in sound.iter_mut().enumerate() {
             *sample *= 1.0 - i as f32 / PIECE as f32;
         }
         self.append(&sound, 0);
+        self.sound = sound;
         self.idle(not_before, true);
     }
 
@@ -436,9 +445,11 @@ impl<D: Decode> AudioPlayout<D> {
     /// Makes up `samples` in place of what is missing, or gives up.
     fn make_up(&mut self, samples: i64) {
         let State::Playing { next, made_up, sequence } = self.state else { return };
-        let mut sound = Vec::with_capacity(samples as usize);
+        let mut sound = std::mem::take(&mut self.sound);
+        sound.clear();
         self.decoder.conceal(samples as usize, &mut sound);
         self.append(&sound, samples as usize);
+        self.sound = sound;
         let made_up = made_up + samples;
         if made_up < MOST_MADE_UP {
             self.state = State::Playing { next, made_up, sequence };

@@ -17,6 +17,16 @@ use crate::{
 /// What the rate control reckons with. Cameras that give fewer frames get fewer bits in proportion.
 const FRAME_RATE_HZ: f32 = 30.0;
 
+/// From so many bits a second for each pixel on (600 kbit/s at 1280 x 720), what stands still is encoded like the rest. With
+/// less, the library's background detection leaves it as it was at first, which saves bits for what moves; with more, that
+/// keeps a still room as soft as it began, however many bits there are. On a talking head at 720 lines, SSIM with it and
+/// without: 0.851 and 0.826 at 300 kbit/s, 0.896 and 0.884 at 500, 0.905 and 0.930 at 800, 0.902 and 0.966 at 1,400, 0.918
+/// and 0.980 at 2,200; at 360 lines 0.859 and 0.855 at 150, 0.877 and 0.944 at 300.
+const RICH: f32 = 0.65;
+/// From here on, and where the background is left alone, a search for motion by plain differences looks as good (SSIM differs
+/// by 0.001), and saves a fifth of the work.
+const RICHER: f32 = 1.2;
+
 /// An H.264 encoder for conversations: one thread, no delay, key frames only when asked for.
 pub(crate) struct Encoder {
     inner: Option<(openh264::encoder::Encoder, (usize, usize))>,
@@ -37,18 +47,21 @@ impl Encoder {
                 Content::Camera => (UsageType::CameraVideoRealTime, false),
                 Content::Screen => (UsageType::ScreenContentRealTime, true),
             };
+            let bits_per_pixel = self.bitrate.as_bps() as f32 / (size.0 * size.1).max(1) as f32;
+            let is_between = (RICH..RICHER).contains(&bits_per_pixel);
+            let complexity = if is_screen || is_between { Complexity::Medium } else { Complexity::Low };
             let config = EncoderConfig::new()
                 .bitrate(BitRate::from_bps(self.bitrate.as_bps()))
                 .max_frame_rate(FrameRate::from_hz(FRAME_RATE_HZ))
                 .rate_control_mode(RateControlMode::Bitrate)
                 .skip_frames(true)
                 .usage_type(usage)
-                .complexity(Complexity::Medium)
+                .complexity(complexity)
                 .profile(Profile::Baseline)
                 .sps_pps_strategy(SpsPpsStrategy::ConstantId)
                 .scene_change_detect(is_screen)
                 .adaptive_quantization(!is_screen)
-                .background_detection(!is_screen)
+                .background_detection(!is_screen && bits_per_pixel < RICH)
                 .num_threads(1)
                 .vui(VuiConfig::bt709());
             let encoder = openh264::encoder::Encoder::with_api_config(OpenH264API::from_source(), config)?;

@@ -3,7 +3,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use super::{START_CODE, nal_units};
-use crate::codec::payload::MAX_PAYLOAD;
+use crate::{codec::payload::MAX_PAYLOAD, payload_memory::PayloadMemory};
 
 const TYPE_MASK: u8 = 0x1f;
 const NRI_MASK: u8 = 0x60;
@@ -17,8 +17,7 @@ const FU_A: u8 = 28;
 /// Cuts access units into payloads.
 #[derive(Default)]
 pub(crate) struct Packetizer {
-    /// All payloads are cut from one buffer, which is used again when the packets made of it are gone.
-    buffer: BytesMut,
+    memory: PayloadMemory,
     payloads: Vec<Bytes>,
 }
 
@@ -27,8 +26,6 @@ impl Packetizer {
     pub(crate) fn packetize(&mut self, bitstream: &[u8], largest: usize) -> std::vec::Drain<'_, Bytes> {
         let largest = largest.clamp(100, MAX_PAYLOAD);
         self.payloads.clear();
-        let packets = bitstream.len() / (largest - 2) + 8;
-        self.buffer.reserve(bitstream.len() + packets * 4);
         let mut units = nal_units(bitstream).peekable();
         while let Some(unit) = units.next() {
             if unit.len() > largest {
@@ -38,28 +35,20 @@ impl Packetizer {
             // Parameter sets travel together with what follows, as long as it fits (section 5.7.1).
             let mut aggregate = 1 + 2 + unit.len();
             let followers = |next: &&[u8], aggregate: usize| aggregate + 2 + next.len() <= largest;
+            let payload = self.memory.room(largest);
             if units.peek().is_some_and(|next| followers(next, aggregate)) {
-                let header = self.buffer.len();
-                self.buffer.put_u8(STAP_A);
-                self.aggregate(header, unit);
+                payload.put_u8(STAP_A);
+                put_aggregated(payload, unit);
                 while let Some(next) = units.next_if(|next| followers(next, aggregate)) {
                     aggregate += 2 + next.len();
-                    self.aggregate(header, next);
+                    put_aggregated(payload, next);
                 }
             } else {
-                self.buffer.put_slice(unit);
+                payload.put_slice(unit);
             }
-            self.payloads.push(self.buffer.split().freeze());
+            self.payloads.push(payload.split().freeze());
         }
         self.payloads.drain(..)
-    }
-
-    /// Adds a unit to the aggregation packet that begins at `header`, which takes the highest NRI of its units.
-    fn aggregate(&mut self, header: usize, unit: &[u8]) {
-        let nri = (self.buffer[header] & NRI_MASK).max(unit[0] & NRI_MASK);
-        self.buffer[header] = nri | STAP_A;
-        self.buffer.put_u16(unit.len() as u16);
-        self.buffer.put_slice(unit);
     }
 
     /// Cuts a unit into fragments of about the same length (section 5.8).
@@ -71,12 +60,20 @@ impl Packetizer {
         for (index, fragment) in fragments.enumerate() {
             let start = if index == 0 { FU_START } else { 0 };
             let end = if index == last { FU_END } else { 0 };
-            self.buffer.put_u8(header & !TYPE_MASK | FU_A);
-            self.buffer.put_u8(start | end | header & TYPE_MASK);
-            self.buffer.put_slice(fragment);
-            self.payloads.push(self.buffer.split().freeze());
+            let payload = self.memory.room(largest);
+            payload.put_u8(header & !TYPE_MASK | FU_A);
+            payload.put_u8(start | end | header & TYPE_MASK);
+            payload.put_slice(fragment);
+            self.payloads.push(payload.split().freeze());
         }
     }
+}
+
+/// Adds a unit to an aggregation packet, which takes the highest NRI of its units.
+fn put_aggregated(payload: &mut BytesMut, unit: &[u8]) {
+    payload[0] = (payload[0] & NRI_MASK).max(unit[0] & NRI_MASK) | STAP_A;
+    payload.put_u16(unit.len() as u16);
+    payload.put_slice(unit);
 }
 
 /// Puts the payloads of an access unit together again.

@@ -38,6 +38,29 @@ fn encoder(bps: u32) -> Encoder {
 }
 
 #[test]
+fn a_still_room_gets_sharp_when_there_are_bits() {
+    let (mut encoder, mut decoder, mut bitstream) = (encoder(1_400_000), Decoder::new().unwrap(), Vec::new());
+    let room = picture(1280, 720, 7);
+    let mut shown = None;
+    for number in 0..40_u32 {
+        // What a sensor adds.
+        let captured = MediaTime::from_micros(u64::from(number) * 33_333);
+        let frame = FramePool::default().frame(1280, 720, captured, |planes| {
+            for (index, (to, from)) in (0_u32..).zip(planes.y.iter_mut().zip(room.y())) {
+                let hash = index.wrapping_add(number.wrapping_mul(0x85eb_ca6b)).wrapping_mul(0x9e37_79b1);
+                *to = from + (hash >> 15) as u8 % 2;
+            }
+            planes.u.copy_from_slice(room.u());
+            planes.v.copy_from_slice(room.v());
+        });
+        encoder.encode(&frame, number == 0, &mut bitstream).unwrap();
+        shown = decoder.decode(&bitstream).unwrap().or(shown);
+    }
+    let db = psnr(shown.unwrap().y(), room.y());
+    assert!(db > 40.0, "{db} dB");
+}
+
+#[test]
 fn pictures_survive_the_wire_with_their_quality_and_their_marks() {
     let (mut encoder, mut decoder) = (encoder(1_500_000), Decoder::new().unwrap());
     let (mut packetizer, mut depacketizer) = (Packetizer::default(), Depacketizer::default());

@@ -85,14 +85,14 @@ pub(super) fn run(
 
 /// Unix time at an `Instant`. Read once: a clock that steps during a call shall not bend the media's time.
 #[derive(Clone, Copy)]
-pub(super) struct WallClock {
+pub(crate) struct WallClock {
     at: Instant,
     unix_us: u64,
 }
 
 impl WallClock {
     #[expect(clippy::disallowed_methods, reason = "the one place where a call's media is tied to Unix time")]
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let unix_us = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64);
         Self { at: clock::now(), unix_us }
     }
@@ -154,7 +154,7 @@ const TIME_EVERY: u16 = 8;
 const PAUSE_PACKETS: u8 = 3;
 
 /// Pieces to packets: pure but for the encoder's state.
-pub(super) struct VoiceSender {
+pub(crate) struct VoiceSender {
     processing: Option<Processing>,
     encoder: Encoder,
     planner: Planner,
@@ -181,7 +181,7 @@ enum Activity {
 }
 
 impl VoiceSender {
-    pub(super) fn new(
+    pub(crate) fn new(
         sequence: u16,
         timestamp: u32,
         wall: WallClock,
@@ -236,7 +236,7 @@ impl VoiceSender {
     }
 
     /// Takes 10 ms. Gives a packet for every second or fourth piece, unless muted. Timestamps count captured sound, sent or not.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         piece: &Piece,
         captured: Captured,
