@@ -377,6 +377,7 @@ fn a_path_that_loses_nothing_carries_nothing_else() {
     for rtt_ms in [50, 300] {
         let outcome = run(path(rtt_ms, 0));
         assert!((outcome.wire - 1.0).abs() < 1e-9 && outcome.key_frames == 0.0, "{rtt_ms} ms: {outcome:?}");
+        assert!(outcome.kbps > 2_300, "{rtt_ms} ms: {outcome:?}");
         assert_eq!((outcome.median_ms, outcome.late_ms), (u64::from(rtt_ms) / 2, u64::from(rtt_ms) / 2));
     }
 }
