@@ -8,6 +8,7 @@ pub(crate) struct Scaler {
     pool: FramePool,
     halves: [Vec<u8>; 2],
     columns: Vec<(usize, u16)>,
+    blended: Vec<u16>,
 }
 
 impl Scaler {
@@ -19,14 +20,15 @@ impl Scaler {
         }
         let width = u64::from(frame.width()) * u64::from(height) / u64::from(frame.height().max(1));
         let width = ((width as u32 + 1) & !1).max(2);
-        let Self { pool, halves, columns } = self;
+        let Self { pool, halves, columns, blended } = self;
+        let scratch = &mut (columns, blended);
         let (chroma_width, chroma_height) = frame.chroma_size();
         let luma = (frame.width() as usize, frame.height() as usize);
         let mut scaled = pool.frame(width, height, frame.captured, |planes| {
             let (to, half) = ((width as usize, height as usize), (width as usize / 2, height as usize / 2));
-            plane(frame.y(), luma, planes.y, to, halves, columns);
-            plane(frame.u(), (chroma_width, chroma_height), planes.u, half, halves, columns);
-            plane(frame.v(), (chroma_width, chroma_height), planes.v, half, halves, columns);
+            plane(frame.y(), luma, planes.y, to, halves, scratch);
+            plane(frame.u(), (chroma_width, chroma_height), planes.u, half, halves, scratch);
+            plane(frame.v(), (chroma_width, chroma_height), planes.v, half, halves, scratch);
         });
         scaled.captured_unix_us = frame.captured_unix_us;
         scaled
@@ -34,6 +36,8 @@ impl Scaler {
 }
 
 type Size = (usize, usize);
+/// Where columns come from, and two lines blended into one.
+type Scratch<'a> = (&'a mut Vec<(usize, u16)>, &'a mut Vec<u16>);
 
 fn plane(
     source: &[u8],
@@ -41,7 +45,7 @@ fn plane(
     out: &mut [u8],
     to: Size,
     [halved, spare]: &mut [Vec<u8>; 2],
-    columns: &mut Vec<(usize, u16)>,
+    scratch: &mut Scratch<'_>,
 ) {
     let mut size = from;
     let mut is_halved = false;
@@ -56,7 +60,7 @@ fn plane(
     if size == to {
         out.copy_from_slice(&input[..out.len()]);
     } else {
-        interpolate(input, size, out, to, columns);
+        interpolate(input, size, out, to, scratch);
     }
 }
 
@@ -78,20 +82,21 @@ fn position(index: usize, from: usize, to: usize) -> (usize, u16) {
     if pixel + 1 >= from { (from.saturating_sub(2), if from > 1 { 256 } else { 0 }) } else { (pixel, part) }
 }
 
-fn interpolate(input: &[u8], from: Size, out: &mut [u8], to: Size, columns: &mut Vec<(usize, u16)>) {
+fn interpolate(input: &[u8], from: Size, out: &mut [u8], to: Size, (columns, blended): &mut Scratch<'_>) {
     columns.clear();
     columns.extend((0..to.0).map(|column| position(column, from.0, to.0)));
     for (row, out) in out.chunks_exact_mut(to.0).enumerate() {
         let (line, down) = position(row, from.1, to.1);
         let upper = &input[line * from.0..][..from.0];
         let lower = &input[(line + 1).min(from.1 - 1) * from.0..][..from.0];
-        for (out, &(column, right)) in out.iter_mut().zip(&*columns) {
-            let next = (column + 1).min(from.0 - 1);
-            let along = |line: &[u8]| {
-                u32::from(line[column]) * u32::from(256 - right) + u32::from(line[next]) * u32::from(right)
-            };
-            let sum = along(upper) * u32::from(256 - down) + along(lower) * u32::from(down);
-            *out = ((sum + (1 << 15)) >> 16) as u8;
+        // Lines first: neighbours in memory, which the machine blends many at a time. 255 * 256 fits.
+        blended.clear();
+        blended.extend(upper.iter().zip(lower).map(|(&a, &b)| u16::from(a) * (256 - down) + u16::from(b) * down));
+        // For the last column, where there is nothing to the right.
+        blended.extend(blended.last().copied());
+        for (out, &(column, right)) in out.iter_mut().zip(&**columns) {
+            let [left, next] = [blended[column], blended[column + 1]].map(u32::from);
+            *out = ((left * u32::from(256 - right) + next * u32::from(right) + (1 << 15)) >> 16) as u8;
         }
     }
 }
