@@ -225,7 +225,7 @@ pub struct Headless {
     /// With a picture or without, for --call
     #[arg(long, value_enum, default_value_t = Kind::Video)]
     pub kind: Kind,
-    /// Share this as soon as a call is connected: screen | screen:NAME | window:0xID | file:CLIP.y4m
+    /// Share this as soon as a call is connected: screen | screen:NAME | window:0xID | portal | file:CLIP.y4m
     #[arg(long, value_name = "SOURCE")]
     pub share: Option<ScreenSource>,
     /// Hang up this many seconds after the call connected

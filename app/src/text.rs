@@ -80,6 +80,8 @@ impl Text {
         match problem {
             ScreenProblem::NoDisplay => &self.share.no_display,
             ScreenProblem::Wayland => &self.share.wayland,
+            ScreenProblem::NoPortal => &self.share.no_portal,
+            ScreenProblem::Forbidden => &self.share.forbidden,
             ScreenProblem::Unsupported => &self.share.unsupported,
             ScreenProblem::NotTaken => &self.share.not_taken,
             ScreenProblem::Gone => &self.share.gone,

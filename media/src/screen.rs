@@ -1,33 +1,44 @@
 //! Screens and windows that a person shares: which there are, and the thread that takes pictures of the chosen one.
 //!
 //! Nothing is captured before [`ScreenCapture::open`]: a list has names and sizes, and small pictures only when they are
-//! asked for. X11 is what this knows; everywhere else it says in words why it can't.
-#![cfg_attr(not(target_os = "linux"), allow(dead_code, unused_imports, reason = "nothing is captured there yet"))]
+//! asked for. What is particular to a system is behind [`Grabber`]: X11, the portal of Wayland desktops, Windows, macOS.
+//! Where there is none, it is said in words why.
 
+mod grabber;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(any(test, feature = "wayland-screens", target_os = "macos", target_os = "windows"))]
+mod newest;
 mod pace;
 mod picture;
+#[cfg(all(target_os = "linux", feature = "wayland-screens"))]
+mod portal;
+mod source;
+mod system;
+#[cfg(target_os = "windows")]
+mod windows;
 #[cfg(target_os = "linux")]
 mod x11;
 
 use std::{
     fmt, io,
     path::PathBuf,
-    str::FromStr,
     sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     thread::{self, JoinHandle},
 };
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::Serialize;
 
 pub use picture::Thumbnail;
+pub use source::ScreenSource;
 
 use crate::{
-    Camera, CameraEvent, CameraState, Frame, FrameSender, MediaTime, ParseSourceError, VideoSource,
+    Camera, CameraEvent, CameraState, Frame, FrameSender, MediaTime, VideoSource,
     capture::convert::bgra_to_i420,
     clock,
     frame::{FramePool, Scaler},
 };
-#[cfg(target_os = "linux")]
+use grabber::{Failure, Grabber};
 use pace::Pace;
 use picture::Grabbed;
 #[cfg(target_os = "linux")]
@@ -40,20 +51,6 @@ const MAX_HEIGHT: u32 = 1_080;
 const THUMBNAIL: (u32, u32) = (192, 108);
 /// Longer names are cut.
 const MAX_NAME_CHARS: usize = 80;
-
-/// What is shared: `screen`, `screen:NAME`, `window:0xID`, or `file:CLIP.y4m`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum ScreenSource {
-    /// The main screen.
-    #[default]
-    Default,
-    /// A screen by its name.
-    Screen(String),
-    /// A window by its number.
-    Window(u32),
-    /// A YUV4MPEG2 file, played in a loop as if it were a screen.
-    File(PathBuf),
-}
 
 /// A screen or window that can be shared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,9 +73,13 @@ pub struct ScreenInfo {
 pub enum ScreenProblem {
     /// There is no X server that this program may talk to.
     NoDisplay,
-    /// The desktop is a Wayland one, whose screens are not X11's.
+    /// The desktop is a Wayland one, and this program was built without what that takes.
     Wayland,
-    /// Not on this system yet.
+    /// The Wayland desktop has no portal that shares screens.
+    NoPortal,
+    /// The system wants to be told by the person that this program may.
+    Forbidden,
+    /// Not on this system, or not on one as old as this.
     Unsupported,
     /// The other side's Parlor takes no screens.
     NotTaken,
@@ -91,8 +92,10 @@ pub enum ScreenProblem {
 /// What a capture does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ScreenEvent {
-    /// It gives pictures of what has this name.
+    /// It gives pictures of what has this name; none is known of what the desktop had the person choose.
     Open(String),
+    /// It gives none: the person chose nothing when the desktop asked.
+    Cancelled,
     /// It gives no more.
     Ended(ScreenProblem),
 }
@@ -106,8 +109,9 @@ pub fn screens(with_pictures: bool) -> Result<Vec<ScreenInfo>, ScreenProblem> {
     let mut list = system::list()?;
     if with_pictures {
         let mut grabbed = Grabbed::default();
-        for info in &mut list {
-            if system::picture_of(&info.source, &mut grabbed).is_some() {
+        for info in list.iter_mut().filter(|info| info.source != ScreenSource::Portal) {
+            let grabber = system::open(&info.source);
+            if grabber.is_ok_and(|mut grabber| grabber.grab(&mut grabbed).is_ok()) {
                 info.thumbnail = grabbed.shrunk(THUMBNAIL.0, THUMBNAIL.1);
             }
         }
@@ -194,22 +198,26 @@ impl Worker {
     }
 }
 
-#[cfg(target_os = "linux")]
 impl Worker {
     fn run(mut self, source: &ScreenSource, on_event: &dyn Fn(ScreenEvent)) {
-        let problem = self.capture(source, on_event);
+        let failure = self.capture(source, on_event);
         self.out.clear();
-        if let Some(problem) = problem {
-            tracing::info!(?problem, "a screen is shared no more");
-            on_event(ScreenEvent::Ended(problem));
-        }
+        let problem = match failure {
+            None | Some(Failure::Hidden) => return,
+            Some(Failure::Cancelled) => return on_event(ScreenEvent::Cancelled),
+            Some(Failure::Gone) => ScreenProblem::Gone,
+            Some(Failure::Denied(problem)) => problem,
+            Some(Failure::Broken(error)) => ScreenProblem::Failed(error),
+        };
+        tracing::info!(?problem, "a screen is shared no more");
+        on_event(ScreenEvent::Ended(problem));
     }
 
     /// `None` when the owner stopped it.
-    fn capture(&mut self, source: &ScreenSource, on_event: &dyn Fn(ScreenEvent)) -> Option<ScreenProblem> {
-        let mut grabber = match x11::Grabber::open(source) {
+    fn capture(&mut self, source: &ScreenSource, on_event: &dyn Fn(ScreenEvent)) -> Option<Failure> {
+        let mut grabber = match system::open(source) {
             Ok(grabber) => grabber,
-            Err(problem) => return Some(problem),
+            Err(problem) => return Some(Failure::Denied(problem)),
         };
         let (mut now_shown, mut before) = (Grabbed::default(), Grabbed::default());
         let mut pace = Pace::default();
@@ -227,16 +235,15 @@ impl Worker {
                                     on_event(ScreenEvent::Open(grabber.name().to_owned()));
                                 }
                             }
-                            Err(error) => return Some(ScreenProblem::Failed(error.to_string())),
+                            Err(error) => return Some(Failure::Broken(error.to_string())),
                         }
                         std::mem::swap(&mut now_shown, &mut before);
                     }
                     changed
                 }
                 // A window in the dock keeps its last picture.
-                Err(x11::Failure::Hidden) => false,
-                Err(x11::Failure::Gone) => return Some(ScreenProblem::Gone),
-                Err(x11::Failure::Broken(error)) => return Some(ScreenProblem::Failed(error)),
+                Err(Failure::Hidden) => false,
+                Err(failure) => return Some(failure),
             };
             if let Some(frame) = newest.as_ref().filter(|_| pace.is_due(looked, changed)) {
                 self.put(frame);
@@ -250,46 +257,21 @@ impl Worker {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
-impl Worker {
-    fn run(self, _source: &ScreenSource, on_event: &dyn Fn(ScreenEvent)) {
-        on_event(ScreenEvent::Ended(ScreenProblem::Unsupported));
-    }
-}
-
-/// The system's screens.
-#[cfg(target_os = "linux")]
-mod system {
-    use super::{Grabbed, ScreenInfo, ScreenProblem, ScreenSource, x11};
-
-    pub(super) fn list() -> Result<Vec<ScreenInfo>, ScreenProblem> {
-        x11::X11::connect()?.list()
-    }
-
-    pub(super) fn picture_of(source: &ScreenSource, into: &mut Grabbed) -> Option<()> {
-        let mut grabber = x11::Grabber::open(source).ok()?;
-        grabber.grab(into).ok()
-    }
-}
-
-/// The system's screens.
-#[cfg(not(target_os = "linux"))]
-mod system {
-    use super::{Grabbed, ScreenInfo, ScreenProblem, ScreenSource};
-
-    pub(super) fn list() -> Result<Vec<ScreenInfo>, ScreenProblem> {
-        Err(ScreenProblem::Unsupported)
-    }
-
-    pub(super) fn picture_of(_source: &ScreenSource, _into: &mut Grabbed) -> Option<()> {
-        None
-    }
-}
-
 /// Lines of a picture that fits into the largest that is sent.
 fn fitting_height(width: u32, height: u32) -> u32 {
     let by_width = u64::from(MAX_WIDTH) * u64::from(height) / u64::from(width.max(1));
     height.min(MAX_HEIGHT).min(u32::try_from(by_width).unwrap_or(u32::MAX))
+}
+
+/// The size in pixels that is asked for, where a system makes pictures of any size, for something that takes up so many
+/// points on a screen that may have two pixels a point.
+#[cfg(any(test, target_os = "macos"))]
+fn captured_size((width, height): (u32, u32)) -> (u32, u32) {
+    let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
+    let scale = (f64::from(MAX_WIDTH) / width).min(f64::from(MAX_HEIGHT) / height).min(2.0);
+    // Chroma has half of it.
+    let even = |length: f64| ((length * scale) as u32).max(2) & !1;
+    (even(width), even(height))
 }
 
 /// A name that others gave, fit for a line of text; `or` when nothing is left of it.
@@ -299,62 +281,9 @@ fn label(name: &str, or: &str) -> String {
     if clean.is_empty() { or.to_owned() } else { clean.to_owned() }
 }
 
-impl FromStr for ScreenSource {
-    type Err = ParseSourceError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let number = |text: &str| match text.strip_prefix("0x") {
-            Some(hex) => u32::from_str_radix(hex, 16).ok(),
-            None => text.parse().ok(),
-        };
-        let parsed = match text.split_once(':') {
-            None if text == "screen" => Some(Self::Default),
-            Some(("screen", name)) if !name.is_empty() => Some(Self::Screen(name.to_owned())),
-            Some(("window", id)) => number(id).map(Self::Window),
-            Some(("file", path)) if !path.is_empty() => Some(Self::File(path.into())),
-            Some(_) | None => None,
-        };
-        parsed.ok_or_else(|| ParseSourceError::new(text, "screen, screen:NAME, window:0xID or file:CLIP.y4m"))
-    }
-}
-
-impl fmt::Display for ScreenSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("screen"),
-            Self::Screen(name) => write!(f, "screen:{name}"),
-            Self::Window(id) => write!(f, "window:{id:#x}"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-        }
-    }
-}
-
-impl Serialize for ScreenSource {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for ScreenSource {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_name_reads_back_as_what_it_was_written_from() {
-        for text in ["screen", "screen:HDMI-1", "screen:a:b", "window:0x1c00003", "file:/a/b.y4m"] {
-            assert_eq!(text.parse::<ScreenSource>().unwrap().to_string(), text);
-        }
-        assert_eq!("window:17".parse(), Ok(ScreenSource::Window(17)));
-        for wrong in ["", "screens", "screen:", "window:", "window:0xyz", "window:-1", "window:0x1ffffffff", "file:"] {
-            assert!(wrong.parse::<ScreenSource>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn large_screens_are_made_to_fit_and_small_ones_left_alone() {
@@ -369,6 +298,21 @@ mod tests {
             ((0, 0), 0),
         ] {
             assert_eq!(fitting_height(width, height), lines, "{width} x {height}");
+        }
+    }
+
+    #[test]
+    fn what_is_drawn_in_points_is_captured_sharp_and_not_larger_than_it_is_sent() {
+        for (points, pixels) in [
+            ((640, 400), (1280, 800)),
+            ((1440, 900), (1728, 1080)),
+            ((3840, 2160), (1920, 1080)),
+            ((101, 53), (202, 106)),
+            ((10_000, 1), (1920, 2)),
+            ((0, 0), (2, 2)),
+            ((u32::MAX, u32::MAX), (1080, 1080)),
+        ] {
+            assert_eq!(captured_size(points), pixels, "{points:?}");
         }
     }
 

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests, outside of #[test]")]
 
+#[cfg(feature = "wayland-screens")]
+#[path = "screen/wayland.rs"]
+mod wayland;
+
 use std::{fs, path::Path, time::Duration};
 
 use parlor_tests::{Lan, Peer, SOON, Screen, in_lab, now};
@@ -113,7 +117,8 @@ fn captures(peer: &Peer) -> bool {
     let has = |what: &str, is_it: &dyn Fn(&Path) -> bool| {
         fs::read_dir(format!("{process}/{what}")).unwrap().flatten().any(|entry| is_it(&entry.path()))
     };
-    let thread = has("task", &|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.trim() == "screen"));
+    let thread =
+        has("task", &|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("screen")));
     let memory = has("fd", &|fd| fs::read_link(fd).is_ok_and(|to| to.to_string_lossy().contains("parlor-screen")));
     thread || memory
 }

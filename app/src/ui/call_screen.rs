@@ -298,6 +298,8 @@ fn sharing_banner(ui: &mut Ui, scene: &mut Scene<'_>, what: &str, at: Pos2, max_
     let painter = ui.painter();
     let stop = one_line(painter, &text.share.stop, theme::semibold(14.0), theme::ON_COLOUR, f32::INFINITY);
     let button_width = stop.size().x + 3.0 * GAP;
+    // The desktop does not say what it had the person choose.
+    let what = if what.is_empty() { &text.share.chosen } else { what };
     let words = text.share.sharing.with("what", what);
     let room = max_width - button_width - BANNER - 1.5 * GAP;
     let words_shown = one_line(painter, &words, theme::semibold(14.0), theme::ON_COLOUR, room);

@@ -137,7 +137,8 @@ impl ScreenMenu {
                 for (title, windows) in [(&scene.text.share.screens, false), (&scene.text.share.windows, true)] {
                     let of_kind = found.iter().enumerate().filter(|(_, info)| is_window(info) == windows);
                     let mut of_kind = of_kind.peekable();
-                    if of_kind.peek().is_some() {
+                    let asks_itself = |&(_, info): &(usize, &ScreenInfo)| info.source == ScreenSource::Portal;
+                    if of_kind.peek().is_some_and(|first| !asks_itself(first)) {
                         label(ui, title, theme::semibold(13.0), scene.palette.muted);
                     }
                     for (index, info) in of_kind {
@@ -171,9 +172,8 @@ impl ScreenMenu {
 fn line(ui: &mut Ui, scene: &Scene<'_>, info: &ScreenInfo, picture: Option<&TextureHandle>) -> bool {
     let palette = scene.palette;
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), LINE), Sense::hover());
-    let (width, height) = (info.width.to_string(), info.height.to_string());
-    let size = scene.text.share.size.fill(&[("width", &width), ("height", &height)]);
-    let response = interact(ui, rect, &format!("{}, {size}", info.name), ui.id().with(("screen", &info.source)));
+    let (name, size) = words(scene, info);
+    let response = interact(ui, rect, &format!("{name}, {size}"), ui.id().with(("screen", &info.source)));
     if response.hovered() || response.has_focus() {
         ui.painter().rect_filled(rect, f32::from(RADIUS), palette.hovered);
     }
@@ -189,7 +189,9 @@ fn line(ui: &mut Ui, scene: &Scene<'_>, info: &ScreenInfo, picture: Option<&Text
         None => {
             let icon = match info.source {
                 ScreenSource::Window(_) => filled::APP_WINDOW,
-                ScreenSource::Default | ScreenSource::Screen(_) | ScreenSource::File(_) => filled::MONITOR,
+                ScreenSource::Default | ScreenSource::Screen(_) | ScreenSource::Portal | ScreenSource::File(_) => {
+                    filled::MONITOR
+                }
             };
             let font = theme::filled_icon(32.0);
             ui.painter().text(place.center(), Align2::CENTER_CENTER, icon, font, palette.muted);
@@ -197,11 +199,23 @@ fn line(ui: &mut Ui, scene: &Scene<'_>, info: &ScreenInfo, picture: Option<&Text
     }
     let left = place.right() + 1.5 * GAP;
     let room = rect.right() - left - GAP;
-    let name = one_line(ui.painter(), &info.name, theme::regular(15.0), palette.text, room);
+    let name = one_line(ui.painter(), &name, theme::regular(15.0), palette.text, room);
     let size = one_line(ui.painter(), &size, theme::regular(12.0), palette.muted, room);
     let top = rect.center().y - (name.size().y + size.size().y) / 2.0;
     let below = top + name.size().y;
     ui.painter().galley(pos2(left, top), name, palette.text);
     ui.painter().galley(pos2(left, below), size, palette.muted);
     response.clicked()
+}
+
+/// What a line says: the name and the size, or that the desktop will ask.
+fn words(scene: &Scene<'_>, info: &ScreenInfo) -> (String, String) {
+    let text = &scene.text.share;
+    match info.source {
+        ScreenSource::Portal => (text.portal.clone(), text.portal_explain.clone()),
+        ScreenSource::Default | ScreenSource::Screen(_) | ScreenSource::Window(_) | ScreenSource::File(_) => {
+            let (width, height) = (info.width.to_string(), info.height.to_string());
+            (info.name.clone(), text.size.fill(&[("width", &width), ("height", &height)]))
+        }
+    }
 }

@@ -65,8 +65,9 @@ struct Outcome {
     fps: f64,
     /// Key frames that were asked for, a minute.
     key_frames: f64,
-    /// What went over the path, as a multiple of the pictures.
+    /// What went over the path, as a multiple of the pictures; and these, kbit/s.
     wire: f64,
+    kbps: usize,
 }
 
 /// Loses packets by a chain of two states (Gilbert).
@@ -361,6 +362,7 @@ fn run(path: Path) -> Outcome {
         fps: shown.len() as f64 / 60.0,
         key_frames: key_frames as f64,
         wire: there.bytes as f64 / media as f64,
+        kbps: media * 8 / 1_000 / seconds as usize,
     }
 }
 

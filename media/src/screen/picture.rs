@@ -12,6 +12,7 @@ pub(super) struct Grabbed {
 }
 
 /// The pointer's picture.
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "it is in the picture there"))]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PointerImage {
     /// Where its left top pixel is; it may be outside of the picture.

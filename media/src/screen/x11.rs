@@ -17,18 +17,7 @@ use x11rb::{
 
 pub(super) use grab::Grabber;
 
-use super::{Grabbed, PointerImage, ScreenInfo, ScreenProblem, ScreenSource, label};
-
-/// Why a source gives no picture.
-#[derive(Debug)]
-pub(super) enum Failure {
-    /// The window was closed, or the monitor is off.
-    Gone,
-    /// For now: it is hidden, or it changes its size just now.
-    Hidden,
-    /// The server is gone, or can't do what it should.
-    Broken(String),
-}
+use super::{Failure, Grabbed, PointerImage, ScreenInfo, ScreenProblem, ScreenSource, label};
 
 /// A part of the root window, in its pixels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,10 +43,6 @@ pub(super) struct X11 {
 
 impl X11 {
     pub(super) fn connect() -> Result<Self, ScreenProblem> {
-        // X11 programs on a Wayland desktop see an empty screen and each other.
-        if std::env::var_os("WAYLAND_DISPLAY").is_some_and(|display| !display.is_empty()) {
-            return Err(ScreenProblem::Wayland);
-        }
         let display = std::env::var("DISPLAY").ok().filter(|display| !display.is_empty());
         let display = display.ok_or(ScreenProblem::NoDisplay)?;
         let (connection, screen) = RustConnection::connect(None).map_err(|error| {
@@ -154,16 +139,6 @@ fn info(source: ScreenSource, name: String, area: Area) -> ScreenInfo {
 /// SSH forwards can't.
 fn is_local(display: &str) -> bool {
     display.split(':').next().is_some_and(|host| host.is_empty() || host.starts_with("unix") || host.starts_with('/'))
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Gone => f.write_str("it is not there any more"),
-            Self::Hidden => f.write_str("it is hidden"),
-            Self::Broken(error) => f.write_str(error),
-        }
-    }
 }
 
 impl From<x11rb::errors::ConnectionError> for Failure {

@@ -90,6 +90,7 @@ impl ScreenSharing {
         }
         match event {
             ScreenEvent::Open(name) => Some(SessionEvent::Sharing(Sharing::Begun(name))),
+            ScreenEvent::Cancelled => self.end(),
             ScreenEvent::Ended(problem) => {
                 self.put_away();
                 Some(SessionEvent::Sharing(Sharing::Over(Some(problem))))

@@ -52,6 +52,29 @@ fn a_window_is_chosen_from_a_list_that_is_looked_for_when_it_is_wanted() {
 }
 
 #[test]
+fn where_the_desktop_asks_itself_there_is_one_thing_to_choose() {
+    for (language, size) in LANGUAGES.into_iter().flat_map(|language| [(language, PHONE), (language, DESKTOP)]) {
+        let text = &Text::of(language).share;
+        let mut harness = open(in_call(language, connected(active(CallKind::Video))), size);
+        harness.key_press(Key::S);
+        commands(&mut harness);
+        let portal =
+            ScreenInfo { source: ScreenSource::Portal, name: String::new(), width: 0, height: 0, thumbnail: None };
+        harness.state_mut().snapshot.screens = Screens::Found(Ok(Arc::from([portal])));
+        harness.run_steps(4);
+        assert!(harness.query_by_label(&text.screens).is_none(), "it may be a window as well");
+        harness.get_by_label(&format!("{}, {}", text.portal, text.portal_explain)).click();
+        assert_eq!(commands(&mut harness), [Command::Share(ScreenSource::Portal), Command::ForgetScreens]);
+
+        let mut sharing = active(CallKind::Video);
+        sharing.sharing = Some(String::new());
+        harness.state_mut().snapshot.call = connected(sharing);
+        harness.run_steps(2);
+        harness.get_by_label(&text.sharing.with("what", &text.chosen));
+    }
+}
+
+#[test]
 fn the_key_opens_the_list_and_escape_closes_it_without_sharing() {
     let mut harness = open(in_call(Language::English, connected(active(CallKind::Video))), DESKTOP);
     harness.key_press(Key::S);
@@ -71,6 +94,8 @@ fn where_nothing_can_be_shared_it_is_said_why() {
         for problem in [
             ScreenProblem::NoDisplay,
             ScreenProblem::Wayland,
+            ScreenProblem::NoPortal,
+            ScreenProblem::Forbidden,
             ScreenProblem::Unsupported,
             ScreenProblem::Failed("x".to_owned()),
         ] {

@@ -57,7 +57,9 @@ impl Grabber {
                 let monitors = x11.monitors().map_err(failed)?;
                 let wanted = |name: &str| match source {
                     ScreenSource::Screen(wanted) => wanted == name,
-                    ScreenSource::Default | ScreenSource::Window(_) | ScreenSource::File(_) => true,
+                    ScreenSource::Default | ScreenSource::Window(_) | ScreenSource::Portal | ScreenSource::File(_) => {
+                        true
+                    }
                 };
                 let found = monitors.into_iter().find(|(name, _)| wanted(name));
                 let (name, area) = found.ok_or(ScreenProblem::Gone)?;
@@ -72,23 +74,26 @@ impl Grabber {
                 let redirected = redirected.map_err(Failure::from).and_then(|cookie| Ok(cookie.check()?));
                 redirected.map_err(|failure| match failure {
                     Failure::Gone => ScreenProblem::Gone,
-                    Failure::Hidden | Failure::Broken(_) => ScreenProblem::Failed(failure.to_string()),
+                    Failure::Hidden | Failure::Cancelled | Failure::Denied(_) | Failure::Broken(_) => {
+                        ScreenProblem::Failed(failure.to_string())
+                    }
                 })?;
                 (Target::Window { window: *window, pixmap: None }, name)
             }
+            ScreenSource::Portal => return Err(ScreenProblem::NoPortal),
             ScreenSource::File(_) => return Err(ScreenProblem::Failed("a file is no screen".to_owned())),
         };
         let memory = Memory::new(&x11);
         Ok(Self { x11, target, memory, name: label(&name, "screen"), grabs: 0 })
     }
+}
 
-    /// What the person knows it by.
-    pub(in crate::screen) fn name(&self) -> &str {
+impl crate::screen::Grabber for Grabber {
+    fn name(&self) -> &str {
         &self.name
     }
 
-    /// The picture as it is now, into `grabbed`.
-    pub(in crate::screen) fn grab(&mut self, grabbed: &mut Grabbed) -> Result<(), Failure> {
+    fn grab(&mut self, grabbed: &mut Grabbed) -> Result<(), Failure> {
         let Self { x11, target, memory, grabs, .. } = self;
         *grabs = grabs.wrapping_add(1);
         let looks_again = *grabs % LOOK_AGAIN == 0;
