@@ -392,7 +392,7 @@ fn most_pictures_are_whole_before_a_round_trip_is_over() {
         let asked = run(Path { is_protected: false, ..path(rtt_ms, loss) });
         let ahead = run(path(rtt_ms, loss));
         let said = format!("{rtt_ms} ms, {loss} %: {asked:?} {ahead:?}");
-        assert!(ahead.late_ms <= late_ms && ahead.late_ms * 4 < asked.late_ms * 3, "{said}");
+        assert!(ahead.late_ms <= late_ms && ahead.late_ms * 10 < asked.late_ms * 9, "{said}");
         assert!(ahead.median_ms == u64::from(rtt_ms) / 2 && ahead.wire < asked.wire + 0.3, "{said}");
     }
 }
