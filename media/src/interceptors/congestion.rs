@@ -32,9 +32,11 @@ const START: Bitrate = Bitrate::from_bps(1_500_000);
 const BELOW_RTP: u32 = 10 + 8 + 20;
 /// The pace while the path has shown no limit: what a frame is made of leaves almost at once.
 const OPEN_PACE: Bitrate = Bitrate::from_bps(20_000_000);
-/// The pace on a path that has: so much above the rate, and less on a thin one, where all that waits should wait here,
-/// behind the voice.
+/// The pace on a path that has: so much above the rate, and less on narrow and thin ones, where all that waits should wait
+/// here, behind the voice.
 const PACE: f32 = 1.6;
+const NARROW_PACE: f32 = 1.25;
+const NARROW: Bitrate = Bitrate::from_bps(450_000);
 const THIN_PACE: f32 = 1.15;
 const THIN: Bitrate = Bitrate::from_bps(200_000);
 /// How often a path that is too thin for the picture is measured: two packets of the voice leave together, the first
@@ -253,6 +255,8 @@ impl Congestion {
             OPEN_PACE
         } else if target < THIN {
             target.scaled(THIN_PACE)
+        } else if target < NARROW {
+            target.scaled(NARROW_PACE)
         } else {
             target.scaled(PACE)
         };

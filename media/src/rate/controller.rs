@@ -53,6 +53,9 @@ const CAUTIOUS_SLOPE: f32 = 0.02;
 /// Or by this part of it, and no more than this, near the rate that was too much before.
 const NEAR_SLOPE: f32 = 0.06;
 const NEAR_SLOPE_BPS: f32 = 30_000.0;
+/// On a narrow path it gets steeper more slowly: there is little room for what was too much.
+const STEEPER: f32 = 1.25;
+const NARROW_STEEPER: f32 = 0.7;
 /// But never by more than this part a second, which is also how it starts.
 const MAX_GROWTH: f32 = 0.8;
 /// A path of less than this is narrow.
@@ -346,7 +349,8 @@ impl Controller {
             Mode::Starting => self.raise(now, f32::INFINITY, elapsed),
             Mode::Climbing { since } => {
                 let seconds = now.saturating_duration_since(since).as_secs_f32();
-                let slope_bps = SLOPE_BPS.min(self.target * SLOPE) * (seconds * 1.25).min(8.0).exp2();
+                let steeper = if self.target < NARROW_BPS { NARROW_STEEPER } else { STEEPER };
+                let slope_bps = SLOPE_BPS.min(self.target * SLOPE) * (seconds * steeper).min(8.0).exp2();
                 let near = self.known.is_some_and(|known| known.is_near(self.target));
                 self.raise(
                     now,

@@ -42,7 +42,7 @@ fn a_voice_alone_keeps_its_copies_on_paths_that_lose_much() {
             call.demand = 0.0;
             let log = Simulation::run(link, vec![Flow::Call(call)], 60);
             let low = (6..60).filter(|second| log.target(0, second * SECOND) < 120e3).count();
-            assert!(low <= 4, "{loss}, {bursts:?}: for {low} s of 54");
+            assert!(low <= 6, "{loss}, {bursts:?}: for {low} s of 54");
         }
     }
 }
