@@ -86,7 +86,6 @@ fn measure(stage: &Stage) -> (u64, u64) {
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "the table is worth reading")]
 fn a_call_that_runs_allocates_nothing() {
     println!("{:34} {:>9} {:>9} {:>9}", "stage", "at most", "mean", "allowed");
     let mut wrong = Vec::new();

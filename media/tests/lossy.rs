@@ -72,11 +72,10 @@ async fn what_is_lost_of_a_picture_comes_again_in_a_stream_of_its_own() {
     for end in [&mut pair.caller, &mut pair.callee] {
         end.stats(|stats| stats.video_recv.shown > 90 && stats.video_recv.nacks > 3).await;
     }
+    pair.close().await;
     let seen = seen.lock().unwrap();
     assert!(seen.lost > 6 && seen.twice == 0, "{} lost, {} sent twice", seen.lost, seen.twice);
     assert_eq!(seen.repaired.len(), 2, "one stream of retransmissions each way");
-    drop(seen);
-    pair.close().await;
 }
 
 /// The negotiation, both ends' stages and the stack between them: packets that were lost are made, not only asked for.

@@ -158,7 +158,7 @@ pub(super) async fn write(
             Some(Some(payload_type)) => Negotiated { payload_type, ..negotiated },
             Some(None) => continue,
         };
-        let packet = form.to_rtp(track.ssrc, negotiated, packet);
+        let packet = form.next_packet(track.ssrc, negotiated, packet);
         meter.sent_bytes.fetch_add(packet.payload.len() as u64, Ordering::Relaxed);
         if track.local.write_rtp(packet).await.is_err() {
             return;
@@ -214,7 +214,7 @@ struct Form {
 }
 
 impl Form {
-    fn to_rtp(&mut self, ssrc: u32, negotiated: Negotiated, packet: OutgoingPacket) -> Packet {
+    fn next_packet(&mut self, ssrc: u32, negotiated: Negotiated, packet: OutgoingPacket) -> Packet {
         let (payload_type, payload) = match negotiated.redundant {
             Some(redundant) => {
                 let Negotiated { payload_type, .. } = negotiated;
@@ -267,12 +267,12 @@ mod tests {
     fn packet_carries_what_was_negotiated() {
         let negotiated = Negotiated { payload_type: 111, redundant: None, capture_time: Some(3), audio_level: Some(4) };
         let packet = packet(7);
-        let rtp = Form::default().to_rtp(5, negotiated, packet.clone());
+        let rtp = Form::default().next_packet(5, negotiated, packet.clone());
         assert_eq!((rtp.header.ssrc, rtp.header.payload_type, rtp.header.sequence_number), (5, 111, 7));
         assert_eq!(rtp.header.get_extension(4).as_deref(), Some(&[30][..]));
         assert_eq!(rtp.header.get_extension(3).map(|value| value.len()), Some(8));
         let bare = Negotiated { capture_time: None, audio_level: None, ..negotiated };
-        assert!(Form::default().to_rtp(5, bare, packet).header.extensions.is_empty());
+        assert!(Form::default().next_packet(5, bare, packet).header.extensions.is_empty());
     }
 
     #[test]
@@ -280,12 +280,12 @@ mod tests {
         let negotiated = Negotiated { payload_type: 111, redundant: Some(63), capture_time: None, audio_level: None };
         let mut form = Form::default();
         let packet = |sequence| OutgoingPacket { copies: 1, ..packet(sequence) };
-        form.to_rtp(5, negotiated, packet(7));
+        form.next_packet(5, negotiated, packet(7));
         let mut second = packet(8);
         second.timestamp += 960;
-        let rtp = form.to_rtp(5, negotiated, second.clone());
+        let rtp = form.next_packet(5, negotiated, second.clone());
         assert_eq!((rtp.header.payload_type, rtp.payload.len()), (63, 4 + 1 + 2 * 5));
-        let rtp = form.to_rtp(5, Negotiated { redundant: None, ..negotiated }, second);
+        let rtp = form.next_packet(5, Negotiated { redundant: None, ..negotiated }, second);
         assert_eq!((rtp.header.payload_type, &rtp.payload[..]), (111, &b"voice"[..]));
     }
 

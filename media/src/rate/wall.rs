@@ -96,6 +96,6 @@ impl Wall {
             return Some(self);
         }
         tracing::debug!(bps = width as u32, "the path is wider than thought");
-        (width < THIN_BPS).then(|| Self { bps: width * OURS, since: now, ..self })
+        (width < THIN_BPS).then_some(Self { bps: width * OURS, since: now, ..self })
     }
 }
