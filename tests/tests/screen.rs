@@ -111,6 +111,9 @@ impl Recording {
     }
 }
 
+/// The threads that take pictures of screens. Others that begin alike send and receive them.
+const CAPTURES: [&str; 2] = ["screen", "screen-portal"];
+
 /// Whether a process takes pictures of a screen: its thread, or the memory that it shares with the server.
 fn captures(peer: &Peer) -> bool {
     let process = format!("/proc/{}", peer.pid());
@@ -118,7 +121,7 @@ fn captures(peer: &Peer) -> bool {
         fs::read_dir(format!("{process}/{what}")).unwrap().flatten().any(|entry| is_it(&entry.path()))
     };
     let thread =
-        has("task", &|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| name.starts_with("screen")));
+        has("task", &|task| fs::read_to_string(task.join("comm")).is_ok_and(|name| CAPTURES.contains(&name.trim())));
     let memory = has("fd", &|fd| fs::read_link(fd).is_ok_and(|to| to.to_string_lossy().contains("parlor-screen")));
     thread || memory
 }

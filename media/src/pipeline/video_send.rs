@@ -352,6 +352,7 @@ impl Worker {
                 stats.key_frames += 1;
                 self.key_frame_due = false;
                 self.last_key_frame = Some(now);
+                tracing::debug!(bytes = self.bitstream.len(), height = frame.height(), "a key frame");
                 let bps = self.budget.bitrate.map_or(1, Bitrate::as_bps).max(1_000);
                 let seconds = self.bitstream.len() as f32 * 8.0 / bps as f32;
                 self.key_frame_takes = Duration::from_secs_f32(seconds.min(MOST_FOR_A_KEY_FRAME));

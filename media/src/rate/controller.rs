@@ -287,7 +287,7 @@ impl Controller {
             self.mode = Mode::Starting;
         }
         if let (Mode::Draining { .. }, Some(overflowed)) = (self.mode, &mut self.overflowed)
-            && self.losses.excess() > OVERFLOW_LOSS
+            && self.losses.sudden() > OVERFLOW_LOSS
         {
             *overflowed += lost;
         }

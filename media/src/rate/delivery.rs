@@ -83,6 +83,11 @@ impl Losses {
         self.usual.unwrap_or(0.0).min(self.recent * 2.0).min(MOST_USUAL)
     }
 
+    /// How far it is above the usual now, be it by chance.
+    pub(super) fn sudden(&self) -> f32 {
+        (self.recent - self.usual()).max(0.0)
+    }
+
     /// How far it is above the usual.
     pub(super) fn excess(&self) -> f32 {
         (self.recent.min(self.counted) - self.usual()).max(0.0)
