@@ -58,7 +58,7 @@ impl Encoder {
         Ok(Self { inner, buffer: Box::new([0; LARGEST]), memory: PayloadMemory::default(), toc: 0x78 })
     }
 
-    /// Encodes 20 or 40 ms.
+    /// Encodes 10, 20 or 40 ms.
     pub fn encode(&mut self, samples: &[f32]) -> Result<Bytes, OpusError> {
         let len = self.inner.encode_float(samples, &mut self.buffer[..])?;
         if let Some(toc) = self.buffer[..len].first() {

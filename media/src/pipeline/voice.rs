@@ -78,7 +78,7 @@ struct Shared {
 pub(crate) struct VoiceBudget {
     /// Bits of payload per second, with all redundancy.
     pub(crate) bitrate: Bitrate,
-    /// In so many packets a second: with fewer than 50, each holds 40 ms.
+    /// In so many packets a second: with fewer than 50, each holds 40 ms; with 100, 10 ms while nothing is lost.
     pub(crate) packets: u32,
 }
 

@@ -38,6 +38,9 @@ const FEC_PERCENT: std::ops::RangeInclusive<f32> = 10.0..=25.0;
 /// Samples in a packet where headers weigh more than 20 ms of delay.
 pub(crate) const LONG_PACKET: usize = 2 * PACKET;
 
+/// Samples in a packet where 10 ms of delay weigh more than headers, and nothing needs copies.
+const SHORT_PACKET: usize = PACKET / 2;
+
 /// How a voice is coded now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
@@ -93,11 +96,16 @@ impl Planner {
 
     pub(crate) fn plan(&self) -> Plan {
         let budget = self.budget.bitrate.as_bps();
-        let samples = if self.is_thin() { LONG_PACKET } else { PACKET };
         let loss_percent = self.loss_percent();
         if loss_percent < COPIES_FROM_PERCENT {
+            let samples = match self.budget.packets {
+                ..50 => LONG_PACKET,
+                50..100 => PACKET,
+                100.. => SHORT_PACKET,
+            };
             return Plan { bitrate: fit(budget), fec_percent: 0, copies: 0, samples };
         }
+        let samples = if self.is_thin() { LONG_PACKET } else { PACKET };
         let worth = if loss_percent < MORE_COPIES_FROM_PERCENT { 2 } else { 3 };
         // The first copy is worth a coarser voice, those after it are worth a little less.
         let affordable = |copies: u32| budget / (copies + 1) >= if copies == 1 { COARSEST_BPS } else { 20_000 };

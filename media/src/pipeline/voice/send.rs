@@ -235,7 +235,7 @@ impl VoiceSender {
         Ok(())
     }
 
-    /// Takes 10 ms. Gives a packet for every second or fourth piece, unless muted. Timestamps count captured sound, sent or not.
+    /// Takes 10 ms. Gives a packet for every piece, every second or every fourth, unless muted. Timestamps count captured sound, sent or not.
     pub(crate) fn take(
         &mut self,
         piece: &Piece,
@@ -384,6 +384,14 @@ mod tests {
         assert!(long.iter().all(|packet| decoder.duration(&packet.payload) == Some(1_920)));
         sender.set_budget(budget(50)).unwrap();
         assert_eq!(run(&mut sender, 2, false)[1].timestamp, 16 * 960);
+        sender.set_budget(budget(100)).unwrap();
+        assert_eq!(run(&mut sender, 2, false).len(), 2, "nobody has said yet that nothing is lost");
+        (0..10).for_each(|_| sender.report(PathReport::default()).unwrap());
+        let short = run(&mut sender, 2, false);
+        assert_eq!((short.len(), short[3].timestamp), (4, 20 * 960 + 480));
+        assert!(short.iter().all(|packet| decoder.duration(&packet.payload) == Some(480)));
+        sender.report(PathReport { loss: 0.1, ..PathReport::default() }).unwrap();
+        assert_eq!(run(&mut sender, 2, false).len(), 2, "copies of longer packets reach further back");
     }
 
     #[test]
