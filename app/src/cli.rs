@@ -137,10 +137,10 @@ pub struct Shared {
     /// always sent as they are
     #[arg(long)]
     pub no_voice_processing: bool,
-    /// Also record the other's picture: none | file:OUT.y4m
+    /// Also record the other's picture: none | file:OUT.y4m | samples:OUT.y4m (one picture in 15)
     #[arg(long, value_name = "SINK", default_value_t)]
     pub video_out: VideoSink,
-    /// Also record the other's screen, when it is shared: none | file:OUT.y4m
+    /// Also record the other's screen, when it is shared: none | file:OUT.y4m | samples:OUT.y4m
     #[arg(long, value_name = "SINK", default_value_t)]
     pub screen_out: VideoSink,
     /// Send and take pictures of this codec alone: h264 | vp8 | vp9. Without it, both sides use what suits the link and the

@@ -48,7 +48,7 @@ pub enum AudioSink {
     File(PathBuf),
 }
 
-/// Where the remote picture goes besides the screen: `none` or `file:OUT.y4m`.
+/// Where the remote picture goes besides the screen: `none`, `file:OUT.y4m`, or `samples:OUT.y4m`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub enum VideoSink {
     /// Nowhere.
@@ -56,6 +56,13 @@ pub enum VideoSink {
     None,
     /// A YUV4MPEG2 file.
     File(PathBuf),
+    /// One picture of [`VideoSink::ONE_IN`] to a YUV4MPEG2 file: what it looks like, for little work.
+    Samples(PathBuf),
+}
+
+impl VideoSink {
+    /// One picture of so many is a sample: two a second.
+    pub const ONE_IN: usize = 15;
 }
 
 /// A text that names no source or sink.
@@ -73,7 +80,7 @@ impl ParseSourceError {
 }
 
 macro_rules! as_text {
-    ($type:ident, $expected:literal, [$($word:literal => $variant:ident),+], $($device:ident)?) => {
+    ($type:ident, $expected:literal, [$($word:literal => $variant:ident),+], [$($prefix:literal => $file:ident),+], $($device:ident)?) => {
         impl FromStr for $type {
             type Err = ParseSourceError;
 
@@ -82,9 +89,9 @@ macro_rules! as_text {
                     $($word => return Ok(Self::$variant),)+
                     _ => {}
                 }
-                if let Some(path) = text.strip_prefix("file:").filter(|path| !path.is_empty()) {
-                    return Ok(Self::File(path.into()));
-                }
+                $(if let Some(path) = text.strip_prefix($prefix).filter(|path| !path.is_empty()) {
+                    return Ok(Self::$file(path.into()));
+                })+
                 $(if !text.is_empty() && !text.starts_with("file:") {
                     return Ok(Self::$device(text.to_owned()));
                 })?
@@ -96,7 +103,7 @@ macro_rules! as_text {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 match self {
                     $(Self::$variant => f.write_str($word),)+
-                    Self::File(path) => write!(f, "file:{}", path.display()),
+                    $(Self::$file(path) => write!(f, "{}{}", $prefix, path.display()),)+
                     $(Self::$device(id) => f.write_str(id),)?
                 }
             }
@@ -117,11 +124,13 @@ macro_rules! as_text {
 }
 
 as_text!(VideoSource, "default, none, test-card, file:CLIP.y4m, or a camera id",
-    ["default" => Default, "none" => None, "test-card" => TestCard], Device);
+    ["default" => Default, "none" => None, "test-card" => TestCard], ["file:" => File], Device);
 as_text!(AudioSource, "default, none, tone, file:A.wav, or a microphone id",
-    ["default" => Default, "none" => None, "tone" => Tone], Device);
-as_text!(AudioSink, "default, none, file:OUT.wav, or a loudspeaker id", ["default" => Default, "none" => None], Device);
-as_text!(VideoSink, "none or file:OUT.y4m", ["none" => None],);
+    ["default" => Default, "none" => None, "tone" => Tone], ["file:" => File], Device);
+as_text!(AudioSink, "default, none, file:OUT.wav, or a loudspeaker id",
+    ["default" => Default, "none" => None], ["file:" => File], Device);
+as_text!(VideoSink, "none, file:OUT.y4m, or samples:OUT.y4m",
+    ["none" => None], ["file:" => File, "samples:" => Samples],);
 
 #[cfg(test)]
 mod tests {
@@ -135,13 +144,17 @@ mod tests {
         for text in ["default", "none", "tone", "file:a.wav", "alsa:hw:0"] {
             assert_eq!(text.parse::<AudioSource>().unwrap().to_string(), text);
         }
+        for text in ["none", "file:a.y4m", "samples:a.y4m"] {
+            assert_eq!(text.parse::<VideoSink>().unwrap().to_string(), text);
+        }
     }
 
     #[test]
     fn a_wrong_name_says_what_would_be_right() {
         let error = "screen".parse::<VideoSink>().unwrap_err();
-        assert_eq!(error.to_string(), r#""screen" is not one of none or file:OUT.y4m"#);
+        assert_eq!(error.to_string(), r#""screen" is not one of none, file:OUT.y4m, or samples:OUT.y4m"#);
         assert!("file:".parse::<VideoSource>().is_err());
+        assert!("samples:".parse::<VideoSink>().is_err());
         assert!("".parse::<AudioSink>().is_err());
     }
 }

@@ -8,7 +8,10 @@ use std::{
     path::Path,
 };
 
-use crate::{Frame, frame::PlanesMut};
+use crate::{
+    Frame,
+    frame::{PlanesMut, Scaler},
+};
 
 const MAGIC: &[u8] = b"YUV4MPEG2";
 /// Longer lines are no header of ours.
@@ -152,14 +155,14 @@ pub(crate) struct Writer<W> {
     out: W,
     width: u32,
     height: u32,
-    scaled: Vec<u8>,
+    scaler: Scaler,
 }
 
 impl<W: Write> Writer<W> {
     /// Writes the header. There are no times in this format: `fps` is what a player will assume.
     pub(crate) fn new(mut out: W, width: u32, height: u32, fps: u32) -> io::Result<Self> {
         writeln!(out, "YUV4MPEG2 W{width} H{height} F{fps}:1 Ip A1:1 C420jpeg XCOLORRANGE=LIMITED")?;
-        Ok(Self { out, width, height, scaled: Vec::new() })
+        Ok(Self { out, width, height, scaler: Scaler::default() })
     }
 
     /// Writes a frame; one of another size is stretched to the size of the clip.
@@ -168,20 +171,8 @@ impl<W: Write> Writer<W> {
         if (frame.width(), frame.height()) == (self.width, self.height) {
             return [frame.y(), frame.u(), frame.v()].into_iter().try_for_each(|plane| self.out.write_all(plane));
         }
-        let from = (frame.width() as usize, frame.height() as usize);
-        let to = (self.width as usize, self.height as usize);
-        let half = |(width, height): (usize, usize)| (width.div_ceil(2), height.div_ceil(2));
-        for (plane, from, to) in
-            [(frame.y(), from, to), (frame.u(), half(from), half(to)), (frame.v(), half(from), half(to))]
-        {
-            self.scaled.clear();
-            for y in 0..to.1 {
-                let line = &plane[y * from.1 / to.1 * from.0..][..from.0];
-                self.scaled.extend((0..to.0).map(|x| line[x * from.0 / to.0]));
-            }
-            self.out.write_all(&self.scaled)?;
-        }
-        Ok(())
+        let frame = self.scaler.stretch(frame, self.width, self.height);
+        [frame.y(), frame.u(), frame.v()].into_iter().try_for_each(|plane| self.out.write_all(plane))
     }
 
     /// Writes what is buffered.

@@ -1,8 +1,9 @@
-//! Smaller pictures: halved as often as possible, each pixel the mean of four, and then to size by linear interpolation.
+//! Pictures of another size: halved as often as possible, each pixel the mean of four, and then to size by linear
+//! interpolation.
 
 use super::{Frame, FramePool};
 
-/// Makes pictures smaller, in pooled buffers.
+/// Makes pictures smaller or larger, in pooled buffers.
 #[derive(Default)]
 pub(crate) struct Scaler {
     pool: FramePool,
@@ -19,13 +20,18 @@ impl Scaler {
             return frame.clone();
         }
         let width = u64::from(frame.width()) * u64::from(height) / u64::from(frame.height().max(1));
-        let width = ((width as u32 + 1) & !1).max(2);
+        self.stretch(frame, ((width as u32 + 1) & !1).max(2), height)
+    }
+
+    /// The picture with so many columns and lines, whatever that does to its proportions.
+    pub(crate) fn stretch(&mut self, frame: &Frame, width: u32, height: u32) -> Frame {
         let Self { pool, halves, columns, blended } = self;
         let scratch = &mut (columns, blended);
         let (chroma_width, chroma_height) = frame.chroma_size();
         let luma = (frame.width() as usize, frame.height() as usize);
         let mut scaled = pool.frame(width, height, frame.captured, |planes| {
-            let (to, half) = ((width as usize, height as usize), (width as usize / 2, height as usize / 2));
+            let (to, half) =
+                ((width as usize, height as usize), (width.div_ceil(2) as usize, height.div_ceil(2) as usize));
             plane(frame.y(), luma, planes.y, to, halves, scratch);
             plane(frame.u(), (chroma_width, chroma_height), planes.u, half, halves, scratch);
             plane(frame.v(), (chroma_width, chroma_height), planes.v, half, halves, scratch);
@@ -139,12 +145,20 @@ mod tests {
         let mut scaler = Scaler::default();
         for to in [540, 360, 270, 180] {
             let scaled = scaler.resize(&ramp(1280, 720), to);
-            let width = scaled.width() as usize;
-            for (column, &pixel) in scaled.y()[width * 7..][..width].iter().enumerate() {
-                let expected = column * 255 / width;
-                assert!(usize::from(pixel).abs_diff(expected) <= 2, "{to}: {column} is {pixel}, not {expected}");
-            }
-            assert!(scaled.u().iter().all(|&pixel| pixel == 90) && scaled.v().iter().all(|&pixel| pixel == 160));
+            assert_is_ramp(&scaled, to);
         }
+        for (width, height) in [(1280, 720), (321, 181), (1920, 1080), (960, 181)] {
+            let from = ramp(640, 360);
+            assert_is_ramp(&scaler.stretch(&from, width, height), height);
+        }
+    }
+
+    fn assert_is_ramp(scaled: &Frame, to: u32) {
+        let width = scaled.width() as usize;
+        for (column, &pixel) in scaled.y()[width * 7..][..width].iter().enumerate() {
+            let expected = column * 255 / width;
+            assert!(usize::from(pixel).abs_diff(expected) <= 2, "{to}: {column} is {pixel}, not {expected}");
+        }
+        assert!(scaled.u().iter().all(|&pixel| pixel == 90) && scaled.v().iter().all(|&pixel| pixel == 160));
     }
 }

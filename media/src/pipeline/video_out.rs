@@ -3,12 +3,12 @@
 use std::{
     fs::File,
     io::{self, BufWriter},
-    path::{Path, PathBuf},
+    path::Path,
     sync::mpsc::{self, Receiver, SyncSender, TrySendError},
     thread::{self, JoinHandle},
 };
 
-use crate::{Frame, pipe::refuse_pipe, y4m};
+use crate::{Frame, VideoSink, pipe::refuse_pipe, y4m};
 
 /// Frames that wait for the disk. When it is full, frames are left out.
 const QUEUE: usize = 8;
@@ -19,18 +19,31 @@ const FPS: u32 = 30;
 pub(super) struct VideoOut {
     frames: Option<SyncSender<Frame>>,
     thread: Option<JoinHandle<io::Result<()>>>,
+    /// One frame of so many is written, and so many more are left out until then.
+    one_in: usize,
+    left_out: usize,
 }
 
 impl VideoOut {
-    /// Creates or empties the file, on the recorder's own thread.
-    pub(super) fn spawn(path: PathBuf) -> io::Result<Self> {
+    /// Creates or empties the file, if there is to be one, on the recorder's own thread.
+    pub(super) fn spawn(sink: VideoSink) -> io::Result<Option<Self>> {
+        let (path, one_in) = match sink {
+            VideoSink::None => return Ok(None),
+            VideoSink::File(path) => (path, 1),
+            VideoSink::Samples(path) => (path, VideoSink::ONE_IN),
+        };
         let (sender, frames) = mpsc::sync_channel(QUEUE);
         let thread = thread::Builder::new().name("video-out".to_owned()).spawn(move || write(&path, &frames))?;
-        Ok(Self { frames: Some(sender), thread: Some(thread) })
+        Ok(Some(Self { frames: Some(sender), thread: Some(thread), one_in, left_out: 0 }))
     }
 
     /// Queues a frame; leaves it out when the disk is behind. An error, at most one, says that recording ended.
     pub(super) fn put(&mut self, frame: &Frame) -> io::Result<()> {
+        if self.left_out > 0 {
+            self.left_out -= 1;
+            return Ok(());
+        }
+        self.left_out = self.one_in - 1;
         match self.frames.as_ref().map(|frames| frames.try_send(frame.clone())) {
             Some(Err(TrySendError::Disconnected(_))) => self.finish(),
             Some(Err(TrySendError::Full(_))) => {

@@ -151,12 +151,9 @@ impl<E: Fn(VideoRecvEvent)> Worker<E> {
     }
 
     fn run(mut self, packets: &Receiver<IncomingPacket>, video_out: VideoSink) {
-        match video_out {
-            VideoSink::None => {}
-            VideoSink::File(path) => match VideoOut::spawn(path) {
-                Ok(recorder) => self.recorder = Some(recorder),
-                Err(error) => self.recorder_failed(&error),
-            },
+        match VideoOut::spawn(video_out) {
+            Ok(recorder) => self.recorder = recorder,
+            Err(error) => self.recorder_failed(&error),
         }
         loop {
             let now = clock::now();

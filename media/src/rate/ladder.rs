@@ -114,14 +114,15 @@ impl Ladder {
         Step { height: step.height.min(self.source.height), fps: step.fps.min(self.source.fps) }
     }
 
-    /// What the best picture of this camera can make use of.
+    /// What the best picture of this camera can make use of: 1.8 Mbit/s with 720 lines. Of a noisy talking head, that is
+    /// an SSIM of 0.986; 2.5 Mbit/s are 0.988, and a sixth more work for both ends.
     pub(crate) fn useful(&self) -> Bitrate {
         if self.steps[0].0.height == ALL {
             return SCREEN_USEFUL;
         }
         let pixels = self.source.height as f32 * self.source.height as f32 * 16.0 / 9.0;
         let motion = (self.source.fps as f32 / 30.0).sqrt().max(0.5);
-        Bitrate::from_bps((2_500_000.0 * (pixels / 921_600.0).powf(0.75) * motion).clamp(300_000.0, 6_000_000.0) as u32)
+        Bitrate::from_bps((1_800_000.0 * (pixels / 921_600.0).powf(0.75) * motion).clamp(300_000.0, 6_000_000.0) as u32)
     }
 
     /// What keeps the picture from being better.

@@ -28,7 +28,7 @@ pub(crate) fn measure(link: &Link, run: u64, options: &Options, folder: &Path) -
             .speaker(format!("file:{}", file("-heard.wav").display()))
             .args(["--stats-every", "1", "--frame-log"])
             .args([file(".csv")])
-            .args(["--video-out".into(), format!("file:{}", picture(end).display())]);
+            .args(["--video-out".into(), format!("samples:{}", picture(end).display())]);
         let kind = if link.video { "video" } else { "audio" };
         let starting = if index == 0 { starting.args(["--call", "Bob", "--kind", kind]) } else { starting.accepting() };
         starting.start(host)

@@ -19,7 +19,7 @@ use crate::links::{Beside, Link, SETTLING_S};
 /// How often the wire's counters are read.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Of the pictures that arrive, one in so many is kept.
+/// Of the pictures that arrive, the browser's page keeps one in so many, as Parlor does when asked for samples.
 pub(crate) const KEEP_ONE_IN: usize = 15;
 
 /// Two hosts with a wire between them that is to become bad, and two more behind the same wire if it is to be shared.
@@ -147,8 +147,8 @@ pub(crate) fn ends(lan: &Lan) -> [(&'static str, &Host); 2] {
     [("ann", &lan[0]), ("bob", &lan[1])]
 }
 
-/// Keeps the luma of every few pictures of a YUV4MPEG2 file that is still being written, and frees the rest of it, which
-/// would fill the disk. Ends when nothing was written for a second. The file that it makes holds, for each picture,
+/// Keeps the luma of the pictures of a YUV4MPEG2 file that is still being written, and frees the rest of it, which would
+/// fill the disk. Ends when nothing was written for a second. The file that it makes holds, for each picture,
 /// width and height (four bytes each, little-endian) and the samples.
 pub(crate) fn keep_some(growing: &Path, kept: &Path, is_over: &dyn Fn() -> bool) -> io::Result<()> {
     let mut file = Follower { file: open_when_there(growing, is_over)?, is_over };
@@ -166,18 +166,16 @@ pub(crate) fn keep_some(growing: &Path, kept: &Path, is_over: &dyn Fn() -> bool)
     let mut frame = vec![0; b"FRAME\n".len() + width * height + 2 * width.div_ceil(2) * height.div_ceil(2)];
     let mut out = BufWriter::new(File::create(kept)?);
     let mut read = header.len() as u64;
-    for number in 0.. {
+    loop {
         match file.read_exact(&mut frame) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break,
             result => result?,
         }
         read += frame.len() as u64;
-        if number % KEEP_ONE_IN == 0 {
-            [width, height].iter().try_for_each(|side| out.write_all(&(*side as u32).to_le_bytes()))?;
-            out.write_all(&frame[b"FRAME\n".len()..][..width * height])?;
-            let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            let _where_it_can_be = rustix::fs::fallocate(&file.file, punch, 0, read);
-        }
+        [width, height].iter().try_for_each(|side| out.write_all(&(*side as u32).to_le_bytes()))?;
+        out.write_all(&frame[b"FRAME\n".len()..][..width * height])?;
+        let punch = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let _where_it_can_be = rustix::fs::fallocate(&file.file, punch, 0, read);
     }
     out.flush()
 }
