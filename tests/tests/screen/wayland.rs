@@ -35,6 +35,10 @@ struct Desktop {
 impl Desktop {
     fn log_in() -> Self {
         let dir = tempfile::Builder::new().prefix("parlor-desktop-").tempdir().unwrap();
+        // WirePlumber gives up where it can't watch who is logged in. `/run` is the sandbox's own.
+        for what in ["seats", "sessions", "users", "machines"] {
+            fs::create_dir_all(Path::new("/run/systemd").join(what)).unwrap();
+        }
         fs::write(dir.path().join("parlor.portal"), BACKEND).unwrap();
         let mut processes = Vec::new();
         let bus = format!("--address=unix:path={}", dir.path().join("bus").display());
