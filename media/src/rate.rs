@@ -25,7 +25,7 @@ pub(crate) use controller::{Controller, Outcome};
 pub(crate) use history::{Arrival, History};
 pub use ladder::Limit;
 pub(crate) use ladder::{Ladder, SCREEN_FPS, Step};
-pub(crate) use pacer::{Class, Pacer};
+pub(crate) use pacer::{Class, Pacer, pace};
 pub(crate) use protection::Protection;
 pub(crate) use repairs::{BETWEEN_COPIES, Repairs, copies, repair_ratio};
 
