@@ -18,6 +18,7 @@ mod silence;
 #[cfg(test)]
 mod simulator;
 mod wall;
+mod width;
 
 pub(crate) use allocation::{Allocation, Demand, HEADERS, packet_size};
 pub(crate) use codec_choice::{CodecChoice, Situation};

@@ -6,6 +6,11 @@
 //! was too much and ever faster beyond. Losses without a queue are a radio link's, and sending less repairs nothing;
 //! only losses far above the path's usual mean something: a bottleneck without a queue.
 //!
+//! Once a limit is met, it need not be met again: packets of a frame that leave together arrive as far apart as the
+//! narrowest part of the path makes them. While that is what got through, nobody else is there, and the rate is held a
+//! little below it; when it is more by far, the path has become wider, and the rate climbs at once. Beside others that
+//! says less, and the queue decides.
+//!
 //! Someone else may keep the queue full (a download: TCP fills every buffer). Then backing off empties nothing, and
 //! going on would be starving: the rate follows losses instead, as the other's does, until the queue is seen empty.
 //!
@@ -19,6 +24,7 @@ use super::{
     delivery::{Delivery, Losses},
     silence::{self, Silence},
     wall::{Known, THIN_BPS, Wall},
+    width::Width,
 };
 
 /// What became of a packet.
@@ -114,6 +120,8 @@ pub(crate) struct Controller {
     wall: Option<Wall>,
     /// What got through when it was too much, until more was really sent, or it is long ago.
     known: Option<Known>,
+    /// What packets that left together show of the path.
+    width: Width,
     /// Since when the queue that is being drained has had this length, milliseconds.
     still: (Instant, f32),
     /// Somebody else was there lately: until then a queue is taken to be theirs.
@@ -166,6 +174,7 @@ impl Controller {
             silence: None,
             wall: None,
             known: None,
+            width: Width::default(),
             still: (now, 0.0),
             others_until: None,
             overflowed: None,
@@ -276,6 +285,7 @@ impl Controller {
             }
         }
         self.delays.report_ended();
+        self.width.add(outcomes, self.known.map_or(self.target, |known| known.bps));
         if let Some(newest) = newest {
             let sample = now.saturating_duration_since(newest).min(Duration::from_secs(2));
             self.loop_time = (self.loop_time * 7 + sample) / 8;
@@ -414,7 +424,7 @@ impl Controller {
         if got_through < THIN_BPS && (drained.since == now || self.wall.is_none()) {
             self.wall = Some(Wall::met(now, got_through, self.wall));
         }
-        self.known = Some(Known { bps: got_through, since: now });
+        self.known = Some(Known::met(now, got_through));
         if drained.since == now {
             self.overflowed = Some(0);
         }
@@ -455,6 +465,36 @@ impl Controller {
         true
     }
 
+    /// What is known of the path allows no more than this.
+    fn known_limit(&mut self, now: Instant) -> f32 {
+        let Some(known) = &mut self.known else { return f32::INFINITY };
+        let is_beside = matches!(self.mode, Mode::Beside { .. });
+        if let Some(width) = self.width.bps(now).filter(|_| !is_beside) {
+            if let Some(held) = known.held(now, width) {
+                self.target = self.target.min(held);
+                return held;
+            }
+            if known.is_past(width) {
+                tracing::debug!(bps = width as u32, "the path has become wider");
+                self.known = None;
+                self.mode = Mode::Starting;
+                return f32::INFINITY;
+            }
+        }
+        // The encoder lags behind: what it has not sent yet says nothing.
+        let lately = self.delivery.bps(Duration::from_millis(500)).unwrap_or(0.0);
+        let is_queue = self.delays.queue_ms().is_some_and(|queue_ms| queue_ms > QUEUE_MS * NO_QUEUE);
+        if !known.is_outdated(now, self.target, lately, is_queue) {
+            return known.limit();
+        }
+        // What comes next is unknown, and where there is little it is soon too much: the slope begins anew.
+        if let (true, Mode::Climbing { since }) = (known.bps < NARROW_BPS, &mut self.mode) {
+            *since = now;
+        }
+        self.known = None;
+        f32::INFINITY
+    }
+
     fn raise(&mut self, now: Instant, slope_bps: f32, elapsed: Duration) {
         let seconds = elapsed.as_secs_f32();
         let raised = self.target + slope_bps.min(self.target * MAX_GROWTH) * seconds;
@@ -462,21 +502,7 @@ impl Controller {
         let sent =
             self.delivery.bps(Duration::from_secs(1)).unwrap_or(self.target) / (1.0 - self.losses.recent()).max(0.3);
         let proven = sent * HEADROOM + HEADROOM_BPS;
-        let mut most = proven;
-        if let Some(known) = self.known {
-            // The encoder lags behind: what it has not sent yet says nothing.
-            let lately = self.delivery.bps(Duration::from_millis(500)).unwrap_or(0.0);
-            let is_queue = self.queue_ms() > QUEUE_MS * NO_QUEUE;
-            if known.is_outdated(now, self.target, lately, is_queue) {
-                self.known = None;
-                // What comes next is unknown, and where there is little it is soon too much: the slope begins anew.
-                if let (true, Mode::Climbing { since }) = (known.bps < NARROW_BPS, &mut self.mode) {
-                    *since = now;
-                }
-            } else {
-                most = most.min(known.limit());
-            }
-        }
+        let mut most = proven.min(self.known_limit(now));
         if let Some(limit) = self.wall.and_then(|wall| wall.limit(now)) {
             most = most.min(limit);
         }

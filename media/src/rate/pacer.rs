@@ -14,7 +14,7 @@ use super::Bitrate;
 const OPEN_PACE: Bitrate = Bitrate::from_bps(20_000_000);
 /// The pace on a path that has: so much above the rate, and less on narrow and thin ones, where all that waits should wait
 /// here, behind the voice.
-const PACE: f32 = 1.6;
+const PACE: f32 = 1.3;
 const NARROW_PACE: f32 = 1.25;
 const NARROW: Bitrate = Bitrate::from_bps(450_000);
 const THIN_PACE: f32 = 1.15;

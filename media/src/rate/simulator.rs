@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Arrival, Bitrate, Class, Controller, History, Outcome, Pacer};
+use super::{Arrival, Bitrate, Class, Controller, HEADERS, History, Outcome, Pacer, pace, packet_size};
 
 pub(super) const MS: i64 = 1_000;
 pub(super) const SECOND: i64 = 1_000_000;
@@ -106,7 +106,7 @@ impl Flow {
             starts,
             controller: Controller::new(epoch, Bitrate::from_bps(1_500_000), Bitrate::from_bps(2_700_000)),
             history: History::new(65_000),
-            pacer: Pacer::new(Bitrate::from_bps(2_000_000)),
+            pacer: Pacer::new(pace(Bitrate::from_bps(1_500_000), false)),
             arrived: Vec::new(),
             next_expected: 65_000,
             frames: 0,
@@ -329,11 +329,14 @@ impl Simulation {
                 call.controller.handle_timeout(now, call.history.waiting_since(call.controller.last_report()));
                 if picture > PAUSE && call.pacer.delay() < Duration::from_millis(60) && !call.is_blocked() {
                     let key = if call.frames == 1 { 4.0 } else { 1.0 };
+                    let most = packet_size(call.controller.target()) as u32;
+                    let picture = picture * f64::from(most) / f64::from(most + HEADERS);
                     let mut left = (picture / 8.0 / 30.0 * (0.7 + 0.6 * random) * key) as u32;
                     while left > 0 {
-                        let bytes = left.min(1_250);
+                        let bytes = left.min(most);
                         left -= bytes;
-                        call.pacer.push(now, Class::Picture, (Class::Picture, bytes + 60), bytes + 60);
+                        let bytes = bytes + HEADERS;
+                        call.pacer.push(now, Class::Picture, (Class::Picture, bytes), bytes);
                     }
                 }
                 self.release(flow);
@@ -388,7 +391,7 @@ impl Simulation {
                 let mut outcomes = Vec::new();
                 call.history.report(reference, &arrivals, &mut outcomes);
                 call.controller.handle_report(now, &outcomes);
-                call.pacer.set_rate(call.controller.target().scaled(1.5));
+                call.pacer.set_rate(pace(call.controller.target(), call.controller.is_limited()));
                 let target = f64::from(call.controller.target().as_bps());
                 self.log.targets.push((self.now, flow, target));
                 self.release(flow);
