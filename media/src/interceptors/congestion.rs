@@ -136,7 +136,7 @@ impl Congestion {
     fn is_blocked(&mut self, now: Instant) -> bool {
         let max = self.max();
         let controller = self.controller.get_or_insert_with(|| Controller::new(now, START, max));
-        let blocked = self.history.in_flight() >= controller.window();
+        let blocked = controller.is_blocked(now, &self.history);
         self.blocked_since = blocked.then(|| self.blocked_since.unwrap_or(now));
         blocked
     }
@@ -185,6 +185,7 @@ impl Congestion {
         }
         tracing::debug!("the path's queue overflowed: the picture begins anew");
         self.pacer.clear();
+        self.history.give_up();
         self.copies.clear();
         let _ = self.feedback.try_send(Feedback::PictureLost);
     }

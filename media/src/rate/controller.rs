@@ -19,7 +19,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Bitrate,
+    Bitrate, History,
     delay::Delays,
     delivery::{Delivery, Losses},
     silence::{self, Silence},
@@ -73,6 +73,14 @@ const DRAIN: f32 = 0.82;
 /// Over this time is looked at what gets through while a queue stands; and over this, when it has grown at once.
 const GROWN: Duration = Duration::from_millis(300);
 const GROWN_AT_ONCE: Duration = Duration::from_millis(150);
+/// And over this, when it has grown while no report came.
+const GROWN_UNSEEN: Duration = Duration::from_millis(80);
+/// Single packets are late when they are by so many times what a queue would be.
+const PLAINLY: f32 = 1.5;
+/// A path that carries less than this part of what is sent has become narrow.
+const NARROWED: f32 = 0.3;
+/// What was sent meanwhile is worth nothing when it needs longer than this.
+const TOO_LATE: Duration = Duration::from_millis(600);
 /// So many packets that did not fit into a queue are not worth repairing. On paths that lose packets at all times, those
 /// are not counted.
 const OVERFLOW: usize = 8;
@@ -117,6 +125,8 @@ pub(crate) struct Controller {
     /// How far reports come from each other, on average.
     reports_apart: Duration,
     silence: Option<Silence>,
+    /// Reports failed to come for so long until then: for a while, single packets are believed that say why.
+    unheard: Option<(Instant, Duration)>,
     wall: Option<Wall>,
     /// What got through when it was too much, until more was really sent, or it is long ago.
     known: Option<Known>,
@@ -172,6 +182,7 @@ impl Controller {
             last_report: None,
             reports_apart: Duration::ZERO,
             silence: None,
+            unheard: None,
             wall: None,
             known: None,
             width: Width::default(),
@@ -248,9 +259,18 @@ impl Controller {
         }
     }
 
-    /// How many bytes may be on the way at once.
-    pub(crate) fn window(&self) -> usize {
-        silence::window(self.target, self.last_report.map(|_| self.loop_time))
+    /// So much is on the way that pictures wait until something is heard of it: less, once reports fail to come.
+    pub(crate) fn is_blocked(&self, now: Instant, sent: &History) -> bool {
+        let heard = self.last_report;
+        let patience = silence::patience(self.reports_apart);
+        let is_late = |since: Instant| now.saturating_duration_since(since) > patience;
+        let is_silent = heard.is_some_and(is_late) && sent.waiting_since(heard).is_some_and(is_late);
+        let window = if is_silent || self.unheard(now, silence::HELD_ON).is_some() {
+            silence::SILENT_WINDOW
+        } else {
+            silence::window(self.target, heard.map(|_| self.loop_time))
+        };
+        sent.in_flight() >= window
     }
 
     /// When a report came last.
@@ -264,6 +284,9 @@ impl Controller {
             return;
         }
         let elapsed = self.last_report.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        if elapsed > silence::patience(self.reports_apart) {
+            self.unheard = Some((now, elapsed));
+        }
         let elapsed = elapsed.min(Duration::from_millis(300));
         self.reports_apart = (self.reports_apart * 15 + elapsed) / 16;
         let keep_base = match self.mode {
@@ -324,6 +347,12 @@ impl Controller {
         }
     }
 
+    /// For how long reports failed to come, if that was a moment ago and packets are late since.
+    fn unheard(&self, now: Instant, moment: Duration) -> Option<Duration> {
+        let (_, unheard) = self.unheard.filter(|(until, _)| now.saturating_duration_since(*until) <= moment)?;
+        (self.delays.newest_ms() > self.threshold_ms() * PLAINLY).then_some(unheard)
+    }
+
     /// More than this is a queue.
     fn threshold_ms(&self) -> f32 {
         let alone_ms = if self.target < THIN_BPS { PACKET_BITS / self.target * 1e3 } else { 0.0 };
@@ -331,11 +360,22 @@ impl Controller {
     }
 
     fn decide(&mut self, now: Instant, elapsed: Duration, lost: bool) {
-        let queue_ms = self.queue_ms();
+        let unheard = self.unheard(now, silence::SUSPICION);
+        // Sent together, they arrive far from each other: a path that only became longer would not do that.
+        let is_narrow = self.width.newest_bps().is_some_and(|bps| bps < self.target * NARROWED);
+        let is_draining = matches!(self.mode, Mode::Draining { .. });
+        let unheard = unheard.filter(|_| is_narrow || is_draining);
+        let queue_ms = unheard.map_or(0.0, |_| self.delays.newest_ms()).max(self.queue_ms());
         let threshold_ms = self.threshold_ms();
         let queued = queue_ms > threshold_ms;
         // A queue that grew at once was met a moment ago: before that, more got through.
-        let span = if queue_ms > threshold_ms * 3.0 { GROWN_AT_ONCE } else { GROWN };
+        let span = if unheard.is_some() {
+            GROWN_UNSEEN
+        } else if queue_ms > threshold_ms * 3.0 {
+            GROWN_AT_ONCE
+        } else {
+            GROWN
+        };
         let got_through = self.delivery.bps(span).unwrap_or(self.target);
         let follows_losses = match self.mode {
             Mode::Starting | Mode::Climbing { .. } => !queued,
@@ -350,7 +390,12 @@ impl Controller {
             }
             Mode::Starting | Mode::Climbing { .. } if queued => {
                 let drained = Drained { since: now, first: got_through.min(self.target), queue_ms };
+                let before = self.target;
                 self.drain(now, drained, drained.first, queue_ms);
+                let meanwhile = unheard.map_or(0.0, |unheard| unheard.as_secs_f32() * before);
+                if meanwhile > TOO_LATE.as_secs_f32() * got_through {
+                    self.overflowed = Some(OVERFLOW);
+                }
             }
             // Near the limit, perhaps.
             Mode::Starting | Mode::Climbing { .. } if queue_ms > threshold_ms * 0.6 => {
@@ -397,7 +442,7 @@ impl Controller {
                     self.wall = None;
                     self.target = self.target.max(first * OTHERS_BACK_OFF * OTHERS_BACK_OFF);
                     self.mode = Mode::Beside { since: now, reacted: now };
-                } else if now >= until {
+                } else if now >= until || unheard.is_some() && is_narrow {
                     let drained = Drained { since, first, queue_ms: queue_before };
                     // While much waits, what arrives is what the path carries; later it is what we send.
                     let got_through = if queue_ms > threshold_ms * 2.0 { got_through.min(before) } else { before };

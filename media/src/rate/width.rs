@@ -11,6 +11,7 @@ use super::Outcome;
 /// Pairs that are looked at together, and for how long: what single ones show is noise.
 const MAX_PAIRS: usize = 48;
 const MIN_PAIRS: usize = 8;
+const NEWEST: usize = 3;
 const LIFE: Duration = Duration::from_secs(2);
 /// Two packets left faster than the path may carry when at so many times the rate.
 const FASTER: f32 = 1.35;
@@ -41,6 +42,16 @@ impl Width {
                 self.pairs.push_back((second.sent, bits, second_us.saturating_sub(first_us).max(0)));
             }
         }
+    }
+
+    /// Bits per second that the newest show, without the one that took longest: few, for when there is no time.
+    pub(super) fn newest_bps(&self) -> Option<f32> {
+        let newest = || self.pairs.iter().rev().take(NEWEST);
+        let (longest, _) =
+            newest().enumerate().max_by_key(|(_, (.., us))| *us).filter(|_| newest().count() == NEWEST)?;
+        let rest = || newest().enumerate().filter(|(index, _)| *index != longest).map(|(_, pair)| pair);
+        let us = rest().map(|(.., us)| *us).sum::<i64>();
+        Some(rest().map(|(_, bits, _)| bits).sum::<f32>() * 1e6 / us.max(1) as f32)
     }
 
     /// Bits per second, as far as enough was seen lately.

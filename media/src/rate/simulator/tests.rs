@@ -103,6 +103,39 @@ fn a_link_that_shrinks_and_grows_is_followed() {
     }
 }
 
+/// The reports on what is lost stand in a full queue as well.
+#[test]
+fn a_link_that_shrinks_both_ways_is_noticed_though_no_reports_come() {
+    let link = Link { capacity: vec![(0, 3e6), (15 * SECOND, 0.5e6)], two_way: true, ..Link::of(3e6) };
+    for link in seeds(&link) {
+        let log = Simulation::run(link, vec![Flow::call(0), Flow::call(17 * MS)], 25);
+        let after = |ms: i64| 15 * SECOND + ms * MS;
+        assert!(log.sent_bps(0, after(500), after(600)) < 0.8e6, "held: {}", log.sent_bps(0, after(500), after(600)));
+        assert!(log.target(0, after(550)) < 0.5e6, "noticed: {}", log.target(0, after(550)));
+        let begun = log.begun.iter().filter(|(at, flow)| *flow == 0 && *at > after(0)).collect::<Vec<_>>();
+        assert!(matches!(begun[..], [(at, _)] if *at < after(550)), "the picture begins anew, once: {begun:?}");
+        assert!(log.queue_ms(after(1_200), after(3_000), 0.95) < 100.0);
+        assert!(log.bps(0, after(3_000), after(10_000)) > 0.8 * 0.5e6);
+    }
+}
+
+#[test]
+fn no_picture_begins_anew_where_reports_are_lost_or_late() {
+    let wide = Link::of(WIDE);
+    for link in [
+        Link { loss: 0.3, ..wide.clone() },
+        Link { jitter: 40e3, loss: 0.1, ..wide.clone() },
+        Link { detour: (10 * SECOND, 150 * MS), ..wide },
+    ] {
+        let link = Link { two_way: true, ..link };
+        let begun = seeds(&link).map(|link| {
+            let log = Simulation::run(link, vec![Flow::call(0), Flow::call(17 * MS)], 40);
+            log.begun.iter().filter(|(at, _)| *at > 3 * SECOND).count()
+        });
+        assert_eq!(begun.sum::<usize>(), 0);
+    }
+}
+
 #[test]
 fn a_thin_link_that_grows_is_noticed_while_the_picture_pauses() {
     for link in seeds(&Link { capacity: vec![(0, 64e3), (40 * SECOND, 3e6)], ..Link::of(3e6) }) {
