@@ -23,7 +23,7 @@ use super::{
     delay::Delays,
     delivery::{Delivery, Losses},
     silence::{self, Silence},
-    wall::{Known, THIN_BPS, Wall},
+    wall::{Known, LATELY, THIN_BPS, Wall},
     width::Width,
 };
 
@@ -73,7 +73,7 @@ const DRAIN: f32 = 0.82;
 /// Over this time is looked at what gets through while a queue stands; and over this, when it has grown at once.
 const GROWN: Duration = Duration::from_millis(300);
 const GROWN_AT_ONCE: Duration = Duration::from_millis(150);
-/// And over this, when it has grown while no report came.
+/// And over this, when it has grown so quickly that only the newest packets show it.
 const GROWN_UNSEEN: Duration = Duration::from_millis(80);
 /// Single packets are late when they are by so many times what a queue would be.
 const PLAINLY: f32 = 1.5;
@@ -350,7 +350,12 @@ impl Controller {
     /// For how long reports failed to come, if that was a moment ago and packets are late since.
     fn unheard(&self, now: Instant, moment: Duration) -> Option<Duration> {
         let (_, unheard) = self.unheard.filter(|(until, _)| now.saturating_duration_since(*until) <= moment)?;
-        (self.delays.newest_ms() > self.threshold_ms() * PLAINLY).then_some(unheard)
+        self.is_late().then_some(unheard)
+    }
+
+    /// Even the newest packets alone show a queue.
+    fn is_late(&self) -> bool {
+        self.delays.newest_ms() > self.threshold_ms() * PLAINLY
     }
 
     /// More than this is a queue.
@@ -360,16 +365,15 @@ impl Controller {
     }
 
     fn decide(&mut self, now: Instant, elapsed: Duration, lost: bool) {
-        let unheard = self.unheard(now, silence::SUSPICION);
         // Sent together, they arrive far from each other: a path that only became longer would not do that.
-        let is_narrow = self.width.newest_bps().is_some_and(|bps| bps < self.target * NARROWED);
+        let narrow = self.width.newest_bps().filter(|bps| *bps < self.target * NARROWED);
         let is_draining = matches!(self.mode, Mode::Draining { .. });
-        let unheard = unheard.filter(|_| is_narrow || is_draining);
-        let queue_ms = unheard.map_or(0.0, |_| self.delays.newest_ms()).max(self.queue_ms());
+        let is_sudden = self.is_late() && (narrow.is_some() || is_draining);
+        let queue_ms = if is_sudden { self.queue_ms().max(self.delays.newest_ms()) } else { self.queue_ms() };
         let threshold_ms = self.threshold_ms();
         let queued = queue_ms > threshold_ms;
         // A queue that grew at once was met a moment ago: before that, more got through.
-        let span = if unheard.is_some() {
+        let span = if is_sudden && narrow.is_some() {
             GROWN_UNSEEN
         } else if queue_ms > threshold_ms * 3.0 {
             GROWN_AT_ONCE
@@ -377,6 +381,7 @@ impl Controller {
             GROWN
         };
         let got_through = self.delivery.bps(span).unwrap_or(self.target);
+        let got_through = if is_sudden { narrow.map_or(got_through, |bps| bps.min(got_through)) } else { got_through };
         let follows_losses = match self.mode {
             Mode::Starting | Mode::Climbing { .. } => !queued,
             Mode::Draining { .. } | Mode::Beside { .. } => false,
@@ -392,6 +397,10 @@ impl Controller {
                 let drained = Drained { since: now, first: got_through.min(self.target), queue_ms };
                 let before = self.target;
                 self.drain(now, drained, drained.first, queue_ms);
+                if is_sudden {
+                    self.width.forget_all_but_newest();
+                }
+                let unheard = self.unheard(now, silence::SUSPICION).filter(|_| is_sudden);
                 let meanwhile = unheard.map_or(0.0, |unheard| unheard.as_secs_f32() * before);
                 if meanwhile > TOO_LATE.as_secs_f32() * got_through {
                     self.overflowed = Some(OVERFLOW);
@@ -442,7 +451,7 @@ impl Controller {
                     self.wall = None;
                     self.target = self.target.max(first * OTHERS_BACK_OFF * OTHERS_BACK_OFF);
                     self.mode = Mode::Beside { since: now, reacted: now };
-                } else if now >= until || unheard.is_some() && is_narrow {
+                } else if now >= until || is_sudden && narrow.is_some() {
                     let drained = Drained { since, first, queue_ms: queue_before };
                     // While much waits, what arrives is what the path carries; later it is what we send.
                     let got_through = if queue_ms > threshold_ms * 2.0 { got_through.min(before) } else { before };
@@ -527,7 +536,7 @@ impl Controller {
             }
         }
         // The encoder lags behind: what it has not sent yet says nothing.
-        let lately = self.delivery.bps(Duration::from_millis(500)).unwrap_or(0.0);
+        let lately = self.delivery.bps(LATELY).unwrap_or(0.0);
         let is_queue = self.delays.queue_ms().is_some_and(|queue_ms| queue_ms > QUEUE_MS * NO_QUEUE);
         if !known.is_outdated(now, self.target, lately, is_queue) {
             return known.limit();

@@ -30,6 +30,8 @@ const NEAR: f32 = 0.95;
 const MORE: f32 = 1.06;
 const NEARLY: f32 = 0.9;
 const GOT_MORE: f32 = 1.03;
+/// What gets through is looked at over this time.
+pub(super) const LATELY: Duration = Duration::from_millis(500);
 
 /// While packets that left together show a path that is wider than what got through by no more than this, nobody else is
 /// there. Nor is it narrower: pairs that show less have others between them.
@@ -79,8 +81,11 @@ impl Known {
 
     /// `lately`: what gets through now, when `target` is the rate.
     pub(super) fn is_outdated(&self, now: Instant, target: f32, lately: f32, is_queue: bool) -> bool {
+        // What got through before is not lately.
+        let age = now.saturating_duration_since(self.since);
+        let lately = if age < LATELY { 0.0 } else { lately };
         let is_enough = target > self.bps * MORE && lately > self.bps * NEARLY && !is_queue;
-        is_enough || lately > self.bps * GOT_MORE || now.saturating_duration_since(self.since) > KNOWN_FOR
+        is_enough || lately > self.bps * GOT_MORE || age > KNOWN_FOR
     }
 }
 

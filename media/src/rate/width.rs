@@ -54,6 +54,11 @@ impl Width {
         Some(rest().map(|(_, bits, _)| bits).sum::<f32>() * 1e6 / us.max(1) as f32)
     }
 
+    /// What was seen before was another path.
+    pub(super) fn forget_all_but_newest(&mut self) {
+        self.pairs.drain(..self.pairs.len().saturating_sub(NEWEST));
+    }
+
     /// Bits per second, as far as enough was seen lately.
     pub(super) fn bps(&self, now: Instant) -> Option<f32> {
         let lately = || self.pairs.iter().filter(|(sent, ..)| now.saturating_duration_since(*sent) < LIFE);
