@@ -16,6 +16,8 @@
 //!
 //! In the tradition of RFC 8298 (SCReAM), RFC 6817 (LEDBAT) and draft-ietf-rmcat-gcc.
 
+mod climb;
+
 use std::time::{Duration, Instant};
 
 use super::{
@@ -23,7 +25,7 @@ use super::{
     delay::Delays,
     delivery::{Delivery, Losses},
     silence::{self, Silence},
-    wall::{Known, LATELY, THIN_BPS, Wall},
+    wall::{Known, THIN_BPS, Wall},
     width::Width,
 };
 
@@ -44,8 +46,6 @@ const MIN_DRAINING_BPS: f32 = 31_500.0;
 const LONG_QUEUE_MS: f32 = 120.0;
 /// A queue of this length is ours, or somebody's; longer on noisy paths, by this many times the noise.
 const QUEUE_MS: f32 = 25.0;
-/// Less than this part of it is none.
-const NO_QUEUE: f32 = 0.4;
 const NOISE_FACTOR: f32 = 3.0;
 /// On a thin path a packet of the voice is late by itself, not only behind others.
 const PACKET_BITS: f32 = 1_600.0;
@@ -62,8 +62,6 @@ const NEAR_SLOPE_BPS: f32 = 30_000.0;
 /// On a narrow path it gets steeper more slowly: there is little room for what was too much.
 const STEEPER: f32 = 1.25;
 const NARROW_STEEPER: f32 = 0.7;
-/// But never by more than this part a second, which is also how it starts.
-const MAX_GROWTH: f32 = 0.8;
 /// A path of less than this is narrow.
 const NARROW_BPS: f32 = 400_000.0;
 /// After a queue the rate goes on at this part of what got through.
@@ -89,9 +87,6 @@ const OVERFLOW_LOSS: f32 = 0.08;
 const DRAIN_MS: f32 = 400.0;
 /// Losses without a queue that are no accident any more.
 const EXCESS_LOSS: f32 = 0.15;
-/// The rate may be so many times what is really sent: pictures that stand still prove nothing.
-const HEADROOM: f32 = 1.6;
-const HEADROOM_BPS: f32 = 60_000.0;
 /// A queue that has the same length for so long, whatever is sent, is none: the path has become longer.
 const STILL_AFTER: Duration = Duration::from_millis(900);
 const STILL_MS: f32 = 8.0;
@@ -517,49 +512,5 @@ impl Controller {
         self.mode = Mode::Climbing { since: now };
         tracing::debug!(bps = self.target as u32, "losses without a queue");
         true
-    }
-
-    /// What is known of the path allows no more than this.
-    fn known_limit(&mut self, now: Instant) -> f32 {
-        let Some(known) = &mut self.known else { return f32::INFINITY };
-        let is_beside = matches!(self.mode, Mode::Beside { .. });
-        if let Some(width) = self.width.bps(now).filter(|_| !is_beside) {
-            if let Some(held) = known.held(now, width) {
-                self.target = self.target.min(held);
-                return held;
-            }
-            if known.is_past(width) {
-                tracing::debug!(bps = width as u32, "the path has become wider");
-                self.known = None;
-                self.mode = Mode::Starting;
-                return f32::INFINITY;
-            }
-        }
-        // The encoder lags behind: what it has not sent yet says nothing.
-        let lately = self.delivery.bps(LATELY).unwrap_or(0.0);
-        let is_queue = self.delays.queue_ms().is_some_and(|queue_ms| queue_ms > QUEUE_MS * NO_QUEUE);
-        if !known.is_outdated(now, self.target, lately, is_queue) {
-            return known.limit();
-        }
-        // What comes next is unknown, and where there is little it is soon too much: the slope begins anew.
-        if let (true, Mode::Climbing { since }) = (known.bps < NARROW_BPS, &mut self.mode) {
-            *since = now;
-        }
-        self.known = None;
-        f32::INFINITY
-    }
-
-    fn raise(&mut self, now: Instant, slope_bps: f32, elapsed: Duration) {
-        let seconds = elapsed.as_secs_f32();
-        let raised = self.target + slope_bps.min(self.target * MAX_GROWTH) * seconds;
-        // What was sent lately, though not all of it arrived.
-        let sent =
-            self.delivery.bps(Duration::from_secs(1)).unwrap_or(self.target) / (1.0 - self.losses.recent()).max(0.3);
-        let proven = sent * HEADROOM + HEADROOM_BPS;
-        let mut most = proven.min(self.known_limit(now));
-        if let Some(limit) = self.wall.and_then(|wall| wall.limit(now)) {
-            most = most.min(limit);
-        }
-        self.target = raised.min(most.max(self.target)).clamp(MIN_BPS, self.max);
     }
 }
