@@ -361,7 +361,7 @@ impl Controller {
 
     fn decide(&mut self, now: Instant, elapsed: Duration, lost: bool) {
         // Sent together, they arrive far from each other: a path that only became longer would not do that.
-        let narrow = self.width.newest_bps().filter(|bps| *bps < self.target * NARROWED);
+        let narrow = self.width.newest_bps(now).filter(|bps| *bps < self.target * NARROWED);
         let is_draining = matches!(self.mode, Mode::Draining { .. });
         let is_sudden = self.is_late() && (narrow.is_some() || is_draining);
         let queue_ms = if is_sudden { self.queue_ms().max(self.delays.newest_ms()) } else { self.queue_ms() };

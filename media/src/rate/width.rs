@@ -11,8 +11,11 @@ use super::Outcome;
 /// Pairs that are looked at together, and for how long: what single ones show is noise.
 const MAX_PAIRS: usize = 48;
 const MIN_PAIRS: usize = 8;
-const NEWEST: usize = 3;
 const LIFE: Duration = Duration::from_secs(2);
+/// These are the newest.
+const NEWEST: usize = 3;
+/// More is a path that slept.
+const MAX_GAP_US: i64 = 2_000_000;
 /// Two packets left faster than the path may carry when at so many times the rate.
 const FASTER: f32 = 1.35;
 /// Less says little beside the times in reports, which are no finer than 0.25 ms.
@@ -39,14 +42,14 @@ impl Width {
                 if self.pairs.len() >= MAX_PAIRS {
                     self.pairs.pop_front();
                 }
-                self.pairs.push_back((second.sent, bits, second_us.saturating_sub(first_us).max(0)));
+                self.pairs.push_back((second.sent, bits, second_us.saturating_sub(first_us).clamp(0, MAX_GAP_US)));
             }
         }
     }
 
     /// Bits per second that the newest show, without the one that took longest: few, for when there is no time.
-    pub(super) fn newest_bps(&self) -> Option<f32> {
-        let newest = || self.pairs.iter().rev().take(NEWEST);
+    pub(super) fn newest_bps(&self, now: Instant) -> Option<f32> {
+        let newest = || self.lately(now).rev().take(NEWEST);
         let (longest, _) =
             newest().enumerate().max_by_key(|(_, (.., us))| *us).filter(|_| newest().count() == NEWEST)?;
         let rest = || newest().enumerate().filter(|(index, _)| *index != longest).map(|(_, pair)| pair);
@@ -61,13 +64,16 @@ impl Width {
 
     /// Bits per second, as far as enough was seen lately.
     pub(super) fn bps(&self, now: Instant) -> Option<f32> {
-        let lately = || self.pairs.iter().filter(|(sent, ..)| now.saturating_duration_since(*sent) < LIFE);
-        if lately().count() < MIN_PAIRS {
+        if self.lately(now).count() < MIN_PAIRS {
             return None;
         }
-        let bits = lately().map(|(_, bits, _)| bits).sum::<f32>();
-        let us = lately().map(|(_, _, us)| *us).sum::<i64>();
+        let bits = self.lately(now).map(|(_, bits, _)| bits).sum::<f32>();
+        let us = self.lately(now).map(|(.., us)| *us).sum::<i64>();
         Some(bits * 1e6 / us.max(1) as f32)
+    }
+
+    fn lately(&self, now: Instant) -> impl DoubleEndedIterator<Item = &(Instant, f32, i64)> {
+        self.pairs.iter().filter(move |(sent, ..)| now.saturating_duration_since(*sent) < LIFE)
     }
 }
 
