@@ -363,7 +363,7 @@ impl Controller {
         // Sent together, they arrive far from each other: a path that only became longer would not do that.
         let narrow = self.width.newest_bps(now).filter(|bps| *bps < self.target * NARROWED);
         let is_draining = matches!(self.mode, Mode::Draining { .. });
-        let is_sudden = self.is_late() && (narrow.is_some() || is_draining);
+        let is_sudden = self.is_late() && (narrow.is_some() || is_draining && self.target >= THIN_BPS);
         let queue_ms = if is_sudden { self.queue_ms().max(self.delays.newest_ms()) } else { self.queue_ms() };
         let threshold_ms = self.threshold_ms();
         let queued = queue_ms > threshold_ms;
