@@ -19,7 +19,7 @@ use crate::{
         VoiceBudget,
         plan::{Plan, Planner},
     },
-    rate::{Allocation, Arrival, Bitrate, Class, Controller, Demand, HEADERS, History, Pacer, packet_size},
+    rate::{Allocation, Arrival, Bitrate, Class, Controller, Demand, HEADERS, History, Pacer, pace, packet_size},
     rtp::{IncomingPacket, PathReport},
 };
 
@@ -30,11 +30,6 @@ const MOST: Bitrate = Bitrate::from_bps(2_700_000);
 const OPEN_BPS: f64 = 100e6;
 /// Ethernet.
 const BELOW_IP: u32 = 14;
-/// How quickly the pacer lets packets go, as in a call.
-const OPEN_PACE: Bitrate = Bitrate::from_bps(20_000_000);
-const PACE: f32 = 1.6;
-const THIN_PACE: f32 = 1.15;
-const THIN: Bitrate = Bitrate::from_bps(200_000);
 /// A pair of packets measures a thin path once in so long.
 const PROBE_MS: u64 = 1_000;
 /// Frames are left out while so much waits.
@@ -167,7 +162,7 @@ impl Sender {
                 if link.with_picture { MOST } else { Bitrate::from_bps(200_000) },
             ),
             history: History::new(0),
-            pacer: Pacer::new(OPEN_PACE),
+            pacer: Pacer::new(pace(START, false)),
             allocation,
             planner,
             free_at: 0.0,
@@ -311,13 +306,7 @@ impl Sender {
             self.pacer.clear();
         }
         let target = self.controller.target();
-        self.pacer.set_rate(if !self.controller.is_limited() {
-            OPEN_PACE
-        } else if target < THIN {
-            target.scaled(THIN_PACE)
-        } else {
-            target.scaled(PACE)
-        });
+        self.pacer.set_rate(pace(target, self.controller.is_limited()));
         let loss = self.controller.loss();
         let demand = Demand { with_picture: self.link.with_picture, with_screen: false, loss, repair: loss };
         self.allocation = self.allocation.divide(target, demand);

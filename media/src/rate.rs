@@ -18,6 +18,7 @@ mod silence;
 #[cfg(test)]
 mod simulator;
 mod wall;
+mod width;
 
 pub(crate) use allocation::{Allocation, Demand, HEADERS, packet_size};
 pub(crate) use codec_choice::{CodecChoice, Situation};
@@ -25,7 +26,7 @@ pub(crate) use controller::{Controller, Outcome};
 pub(crate) use history::{Arrival, History};
 pub use ladder::Limit;
 pub(crate) use ladder::{Ladder, SCREEN_FPS, Step};
-pub(crate) use pacer::{Class, Pacer};
+pub(crate) use pacer::{Class, Pacer, pace};
 pub(crate) use protection::Protection;
 pub(crate) use repairs::{BETWEEN_COPIES, Repairs, copies, repair_ratio};
 

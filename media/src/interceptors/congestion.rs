@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 
 use super::{Kind, Meter, Stage, retransmission::Retransmissions, rtcp_tap::Feedback};
 use crate::{
-    rate::{Arrival, BETWEEN_COPIES, Bitrate, Class, Controller, History, Outcome, Pacer, copies, repair_ratio},
+    rate::{Arrival, BETWEEN_COPIES, Bitrate, Class, Controller, History, Outcome, Pacer, copies, pace, repair_ratio},
     rtp::Network,
 };
 
@@ -30,15 +30,6 @@ pub(crate) const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat
 const START: Bitrate = Bitrate::from_bps(1_500_000);
 /// SRTP's tag, UDP and IPv4.
 const BELOW_RTP: u32 = 10 + 8 + 20;
-/// The pace while the path has shown no limit: what a frame is made of leaves almost at once.
-const OPEN_PACE: Bitrate = Bitrate::from_bps(20_000_000);
-/// The pace on a path that has: so much above the rate, and less on narrow and thin ones, where all that waits should wait
-/// here, behind the voice.
-const PACE: f32 = 1.6;
-const NARROW_PACE: f32 = 1.25;
-const NARROW: Bitrate = Bitrate::from_bps(450_000);
-const THIN_PACE: f32 = 1.15;
-const THIN: Bitrate = Bitrate::from_bps(200_000);
 /// How often a path that is too thin for the picture is measured: two packets of the voice leave together, the first
 /// late by its interval.
 const PROBE_INTERVAL: Duration = Duration::from_secs(1);
@@ -87,7 +78,7 @@ impl Congestion {
         Self {
             classes: HashMap::new(),
             extension: None,
-            pacer: Pacer::new(OPEN_PACE),
+            pacer: Pacer::new(pace(START, false)),
             history: History::new(first),
             pictures: HashMap::new(),
             controller: None,
@@ -145,7 +136,7 @@ impl Congestion {
     fn is_blocked(&mut self, now: Instant) -> bool {
         let max = self.max();
         let controller = self.controller.get_or_insert_with(|| Controller::new(now, START, max));
-        let blocked = self.history.in_flight() >= controller.window();
+        let blocked = controller.is_blocked(now, &self.history);
         self.blocked_since = blocked.then(|| self.blocked_since.unwrap_or(now));
         blocked
     }
@@ -194,6 +185,7 @@ impl Congestion {
         }
         tracing::debug!("the path's queue overflowed: the picture begins anew");
         self.pacer.clear();
+        self.history.give_up();
         self.copies.clear();
         let _ = self.feedback.try_send(Feedback::PictureLost);
     }
@@ -251,16 +243,7 @@ impl Congestion {
     fn settle(&mut self) {
         let Some(controller) = &self.controller else { return };
         let target = controller.target();
-        let pace = if !controller.is_limited() {
-            OPEN_PACE
-        } else if target < THIN {
-            target.scaled(THIN_PACE)
-        } else if target < NARROW {
-            target.scaled(NARROW_PACE)
-        } else {
-            target.scaled(PACE)
-        };
-        self.pacer.set_rate(pace);
+        self.pacer.set_rate(pace(target, controller.is_limited()));
         let loop_us = u32::try_from(controller.loop_time().as_micros()).unwrap_or(u32::MAX);
         self.meter.loop_us.store(loop_us, Ordering::Relaxed);
         self.meter.set_accidental_loss(controller.accidental_loss());

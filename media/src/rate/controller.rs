@@ -6,19 +6,27 @@
 //! was too much and ever faster beyond. Losses without a queue are a radio link's, and sending less repairs nothing;
 //! only losses far above the path's usual mean something: a bottleneck without a queue.
 //!
+//! Once a limit is met, it need not be met again: packets of a frame that leave together arrive as far apart as the
+//! narrowest part of the path makes them. While that is what got through, nobody else is there, and the rate is held a
+//! little below it; when it is more by far, the path has become wider, and the rate climbs at once. Beside others that
+//! says less, and the queue decides.
+//!
 //! Someone else may keep the queue full (a download: TCP fills every buffer). Then backing off empties nothing, and
 //! going on would be starving: the rate follows losses instead, as the other's does, until the queue is seen empty.
 //!
 //! In the tradition of RFC 8298 (SCReAM), RFC 6817 (LEDBAT) and draft-ietf-rmcat-gcc.
 
+mod climb;
+
 use std::time::{Duration, Instant};
 
 use super::{
-    Bitrate,
+    Bitrate, History,
     delay::Delays,
     delivery::{Delivery, Losses},
     silence::{self, Silence},
     wall::{Known, THIN_BPS, Wall},
+    width::Width,
 };
 
 /// What became of a packet.
@@ -38,8 +46,6 @@ const MIN_DRAINING_BPS: f32 = 31_500.0;
 const LONG_QUEUE_MS: f32 = 120.0;
 /// A queue of this length is ours, or somebody's; longer on noisy paths, by this many times the noise.
 const QUEUE_MS: f32 = 25.0;
-/// Less than this part of it is none.
-const NO_QUEUE: f32 = 0.4;
 const NOISE_FACTOR: f32 = 3.0;
 /// On a thin path a packet of the voice is late by itself, not only behind others.
 const PACKET_BITS: f32 = 1_600.0;
@@ -56,8 +62,6 @@ const NEAR_SLOPE_BPS: f32 = 30_000.0;
 /// On a narrow path it gets steeper more slowly: there is little room for what was too much.
 const STEEPER: f32 = 1.25;
 const NARROW_STEEPER: f32 = 0.7;
-/// But never by more than this part a second, which is also how it starts.
-const MAX_GROWTH: f32 = 0.8;
 /// A path of less than this is narrow.
 const NARROW_BPS: f32 = 400_000.0;
 /// After a queue the rate goes on at this part of what got through.
@@ -67,6 +71,14 @@ const DRAIN: f32 = 0.82;
 /// Over this time is looked at what gets through while a queue stands; and over this, when it has grown at once.
 const GROWN: Duration = Duration::from_millis(300);
 const GROWN_AT_ONCE: Duration = Duration::from_millis(150);
+/// And over this, when it has grown so quickly that only the newest packets show it.
+const GROWN_UNSEEN: Duration = Duration::from_millis(80);
+/// Single packets are late when they are by so many times what a queue would be.
+const PLAINLY: f32 = 1.5;
+/// A path that carries less than this part of what is sent has become narrow.
+const NARROWED: f32 = 0.3;
+/// What was sent meanwhile is worth nothing when it needs longer than this.
+const TOO_LATE: Duration = Duration::from_millis(600);
 /// So many packets that did not fit into a queue are not worth repairing. On paths that lose packets at all times, those
 /// are not counted.
 const OVERFLOW: usize = 8;
@@ -75,9 +87,6 @@ const OVERFLOW_LOSS: f32 = 0.08;
 const DRAIN_MS: f32 = 400.0;
 /// Losses without a queue that are no accident any more.
 const EXCESS_LOSS: f32 = 0.15;
-/// The rate may be so many times what is really sent: pictures that stand still prove nothing.
-const HEADROOM: f32 = 1.6;
-const HEADROOM_BPS: f32 = 60_000.0;
 /// A queue that has the same length for so long, whatever is sent, is none: the path has become longer.
 const STILL_AFTER: Duration = Duration::from_millis(900);
 const STILL_MS: f32 = 8.0;
@@ -111,9 +120,13 @@ pub(crate) struct Controller {
     /// How far reports come from each other, on average.
     reports_apart: Duration,
     silence: Option<Silence>,
+    /// Reports failed to come for so long until then: for a while, single packets are believed that say why.
+    unheard: Option<(Instant, Duration)>,
     wall: Option<Wall>,
     /// What got through when it was too much, until more was really sent, or it is long ago.
     known: Option<Known>,
+    /// What packets that left together show of the path.
+    width: Width,
     /// Since when the queue that is being drained has had this length, milliseconds.
     still: (Instant, f32),
     /// Somebody else was there lately: until then a queue is taken to be theirs.
@@ -164,8 +177,10 @@ impl Controller {
             last_report: None,
             reports_apart: Duration::ZERO,
             silence: None,
+            unheard: None,
             wall: None,
             known: None,
+            width: Width::default(),
             still: (now, 0.0),
             others_until: None,
             overflowed: None,
@@ -239,9 +254,18 @@ impl Controller {
         }
     }
 
-    /// How many bytes may be on the way at once.
-    pub(crate) fn window(&self) -> usize {
-        silence::window(self.target, self.last_report.map(|_| self.loop_time))
+    /// So much is on the way that pictures wait until something is heard of it: less, once reports fail to come.
+    pub(crate) fn is_blocked(&self, now: Instant, sent: &History) -> bool {
+        let heard = self.last_report;
+        let patience = silence::patience(self.reports_apart);
+        let is_late = |since: Instant| now.saturating_duration_since(since) > patience;
+        let is_silent = heard.is_some_and(is_late) && sent.waiting_since(heard).is_some_and(is_late);
+        let window = if is_silent || self.unheard(now, silence::HELD_ON).is_some() {
+            silence::SILENT_WINDOW
+        } else {
+            silence::window(self.target, heard.map(|_| self.loop_time))
+        };
+        sent.in_flight() >= window
     }
 
     /// When a report came last.
@@ -255,6 +279,9 @@ impl Controller {
             return;
         }
         let elapsed = self.last_report.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
+        if elapsed > silence::patience(self.reports_apart) {
+            self.unheard = Some((now, elapsed));
+        }
         let elapsed = elapsed.min(Duration::from_millis(300));
         self.reports_apart = (self.reports_apart * 15 + elapsed) / 16;
         let keep_base = match self.mode {
@@ -276,6 +303,7 @@ impl Controller {
             }
         }
         self.delays.report_ended();
+        self.width.add(outcomes, self.known.map_or(self.target, |known| known.bps));
         if let Some(newest) = newest {
             let sample = now.saturating_duration_since(newest).min(Duration::from_secs(2));
             self.loop_time = (self.loop_time * 7 + sample) / 8;
@@ -314,6 +342,17 @@ impl Controller {
         }
     }
 
+    /// For how long reports failed to come, if that was a moment ago and packets are late since.
+    fn unheard(&self, now: Instant, moment: Duration) -> Option<Duration> {
+        let (_, unheard) = self.unheard.filter(|(until, _)| now.saturating_duration_since(*until) <= moment)?;
+        self.is_late().then_some(unheard)
+    }
+
+    /// Even the newest packets alone show a queue.
+    fn is_late(&self) -> bool {
+        self.delays.newest_ms() > self.threshold_ms() * PLAINLY
+    }
+
     /// More than this is a queue.
     fn threshold_ms(&self) -> f32 {
         let alone_ms = if self.target < THIN_BPS { PACKET_BITS / self.target * 1e3 } else { 0.0 };
@@ -321,12 +360,23 @@ impl Controller {
     }
 
     fn decide(&mut self, now: Instant, elapsed: Duration, lost: bool) {
-        let queue_ms = self.queue_ms();
+        // Sent together, they arrive far from each other: a path that only became longer would not do that.
+        let narrow = self.width.newest_bps(now).filter(|bps| *bps < self.target * NARROWED);
+        let is_draining = matches!(self.mode, Mode::Draining { .. });
+        let is_sudden = self.is_late() && (narrow.is_some() || is_draining && self.target >= THIN_BPS);
+        let queue_ms = if is_sudden { self.queue_ms().max(self.delays.newest_ms()) } else { self.queue_ms() };
         let threshold_ms = self.threshold_ms();
         let queued = queue_ms > threshold_ms;
         // A queue that grew at once was met a moment ago: before that, more got through.
-        let span = if queue_ms > threshold_ms * 3.0 { GROWN_AT_ONCE } else { GROWN };
+        let span = if is_sudden && narrow.is_some() {
+            GROWN_UNSEEN
+        } else if queue_ms > threshold_ms * 3.0 {
+            GROWN_AT_ONCE
+        } else {
+            GROWN
+        };
         let got_through = self.delivery.bps(span).unwrap_or(self.target);
+        let got_through = if is_sudden { narrow.map_or(got_through, |bps| bps.min(got_through)) } else { got_through };
         let follows_losses = match self.mode {
             Mode::Starting | Mode::Climbing { .. } => !queued,
             Mode::Draining { .. } | Mode::Beside { .. } => false,
@@ -340,7 +390,16 @@ impl Controller {
             }
             Mode::Starting | Mode::Climbing { .. } if queued => {
                 let drained = Drained { since: now, first: got_through.min(self.target), queue_ms };
+                let before = self.target;
                 self.drain(now, drained, drained.first, queue_ms);
+                if is_sudden {
+                    self.width.forget_all_but_newest();
+                }
+                let unheard = self.unheard(now, silence::SUSPICION).filter(|_| is_sudden);
+                let meanwhile = unheard.map_or(0.0, |unheard| unheard.as_secs_f32() * before);
+                if meanwhile > TOO_LATE.as_secs_f32() * got_through {
+                    self.overflowed = Some(OVERFLOW);
+                }
             }
             // Near the limit, perhaps.
             Mode::Starting | Mode::Climbing { .. } if queue_ms > threshold_ms * 0.6 => {
@@ -387,7 +446,7 @@ impl Controller {
                     self.wall = None;
                     self.target = self.target.max(first * OTHERS_BACK_OFF * OTHERS_BACK_OFF);
                     self.mode = Mode::Beside { since: now, reacted: now };
-                } else if now >= until {
+                } else if now >= until || is_sudden && narrow.is_some() {
                     let drained = Drained { since, first, queue_ms: queue_before };
                     // While much waits, what arrives is what the path carries; later it is what we send.
                     let got_through = if queue_ms > threshold_ms * 2.0 { got_through.min(before) } else { before };
@@ -414,7 +473,7 @@ impl Controller {
         if got_through < THIN_BPS && (drained.since == now || self.wall.is_none()) {
             self.wall = Some(Wall::met(now, got_through, self.wall));
         }
-        self.known = Some(Known { bps: got_through, since: now });
+        self.known = Some(Known::met(now, got_through));
         if drained.since == now {
             self.overflowed = Some(0);
         }
@@ -453,33 +512,5 @@ impl Controller {
         self.mode = Mode::Climbing { since: now };
         tracing::debug!(bps = self.target as u32, "losses without a queue");
         true
-    }
-
-    fn raise(&mut self, now: Instant, slope_bps: f32, elapsed: Duration) {
-        let seconds = elapsed.as_secs_f32();
-        let raised = self.target + slope_bps.min(self.target * MAX_GROWTH) * seconds;
-        // What was sent lately, though not all of it arrived.
-        let sent =
-            self.delivery.bps(Duration::from_secs(1)).unwrap_or(self.target) / (1.0 - self.losses.recent()).max(0.3);
-        let proven = sent * HEADROOM + HEADROOM_BPS;
-        let mut most = proven;
-        if let Some(known) = self.known {
-            // The encoder lags behind: what it has not sent yet says nothing.
-            let lately = self.delivery.bps(Duration::from_millis(500)).unwrap_or(0.0);
-            let is_queue = self.queue_ms() > QUEUE_MS * NO_QUEUE;
-            if known.is_outdated(now, self.target, lately, is_queue) {
-                self.known = None;
-                // What comes next is unknown, and where there is little it is soon too much: the slope begins anew.
-                if let (true, Mode::Climbing { since }) = (known.bps < NARROW_BPS, &mut self.mode) {
-                    *since = now;
-                }
-            } else {
-                most = most.min(known.limit());
-            }
-        }
-        if let Some(limit) = self.wall.and_then(|wall| wall.limit(now)) {
-            most = most.min(limit);
-        }
-        self.target = raised.min(most.max(self.target)).clamp(MIN_BPS, self.max);
     }
 }

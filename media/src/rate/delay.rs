@@ -12,6 +12,8 @@ const BASE_LIFE: Duration = Duration::from_secs(8);
 /// that goes through at once makes only some of its own packets wait.
 const WINDOW: Duration = Duration::from_millis(60);
 const LONGEST_WINDOW: Duration = Duration::from_millis(450);
+/// These are the newest.
+const NEWEST: usize = 2;
 /// Delays kept at most.
 const MAX_DELAYS: usize = 1_024;
 /// What one report may add to the noise: a queue that grows quickly is no noise.
@@ -78,6 +80,13 @@ impl Delays {
     pub(super) fn queue_ms(&self) -> Option<f32> {
         let &(newest, _) = self.recent.back()?;
         self.shortest_within(newest, self.window())
+    }
+
+    /// The least that the newest packets stood in queues, milliseconds.
+    pub(super) fn newest_ms(&self) -> f32 {
+        let Some((_, current, previous)) = self.base else { return 0.0 };
+        let newest = self.recent.iter().rev().take(NEWEST).map(|(_, delay_us)| *delay_us).min();
+        newest.map_or(0.0, |newest| (newest - current.min(previous)) as f32 / 1e3)
     }
 
     /// How much the delay changes by itself, milliseconds.

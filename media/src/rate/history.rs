@@ -35,6 +35,8 @@ struct Sent {
     at: Instant,
     bytes: u32,
     reported: bool,
+    /// Lost, or too late, though nobody said so yet.
+    given_up: bool,
 }
 
 /// The clock in reports has 24 bits of 64 ms.
@@ -49,7 +51,7 @@ impl History {
     pub(crate) fn send(&mut self, now: Instant, bytes: u32) -> u16 {
         let sequence = self.next;
         self.next = sequence.wrapping_add(1);
-        self.sent.push_back(Sent { at: now, bytes, reported: false });
+        self.sent.push_back(Sent { at: now, bytes, reported: false, given_up: false });
         if self.sent.len() > MAX_PACKETS {
             self.sent.pop_front();
         }
@@ -65,7 +67,7 @@ impl History {
     /// Bytes that are on the way, as far as is known: what left after the newest packet that was reported on. Reports get
     /// lost as well.
     pub(crate) fn in_flight(&self) -> usize {
-        self.sent.iter().rev().take_while(|sent| !sent.reported).map(|sent| sent.bytes as usize).sum()
+        self.sent.iter().rev().take_while(|sent| !sent.reported && !sent.given_up).map(|sent| sent.bytes as usize).sum()
     }
 
     /// Looks up what a report is about. `reference_us` is the time that the report's arrivals are relative to. Packets
@@ -88,7 +90,12 @@ impl History {
         }
     }
 
-    /// Gives up on all that was sent.
+    /// What is on the way doesn't count any more: most of it is lost. Reports on it are of use.
+    pub(crate) fn give_up(&mut self) {
+        self.sent.iter_mut().for_each(|sent| sent.given_up = true);
+    }
+
+    /// Forgets all that was sent.
     pub(crate) fn forget(&mut self) {
         self.sent.clear();
     }

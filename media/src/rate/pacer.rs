@@ -10,6 +10,29 @@ use std::{
 
 use super::Bitrate;
 
+/// The pace while the path has shown no limit: what a frame is made of leaves almost at once.
+const OPEN_PACE: Bitrate = Bitrate::from_bps(20_000_000);
+/// The pace on a path that has: so much above the rate, and less on narrow and thin ones, where all that waits should wait
+/// here, behind the voice.
+const PACE: f32 = 1.3;
+const NARROW_PACE: f32 = 1.25;
+const NARROW: Bitrate = Bitrate::from_bps(450_000);
+const THIN_PACE: f32 = 1.15;
+const THIN: Bitrate = Bitrate::from_bps(200_000);
+
+/// How quickly packets leave, of all that may be sent.
+pub(crate) fn pace(target: Bitrate, is_limited: bool) -> Bitrate {
+    if !is_limited {
+        OPEN_PACE
+    } else if target < THIN {
+        target.scaled(THIN_PACE)
+    } else if target < NARROW {
+        target.scaled(NARROW_PACE)
+    } else {
+        target.scaled(PACE)
+    }
+}
+
 /// What a packet is to the person at the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {

@@ -10,6 +10,15 @@ const UNHEARD: Duration = Duration::from_millis(300);
 const MIN_WINDOW: usize = 6_000;
 /// Before anything was heard at all no more is sent than a large picture with its voice, bytes.
 const FIRST_WINDOW: usize = 48_000;
+/// When a report is late (more than this, and so many times as late as usual: some are lost), pictures are held until one
+/// comes, but for what is less than this on the way. No more is concluded from it: where reports get lost, it happens all
+/// the time.
+const LATE: Duration = Duration::from_millis(120);
+const LATE_REPORTS: u32 = 3;
+pub(super) const SILENT_WINDOW: usize = MIN_WINDOW;
+/// Still for so long, when those that come are late; and for so long every packet counts.
+pub(super) const HELD_ON: Duration = Duration::from_millis(120);
+pub(super) const SUSPICION: Duration = Duration::from_millis(600);
 /// Without a report for so long (or four round trips, or as many times as long as reports are apart: some are lost) only
 /// the voice is sent.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -28,6 +37,11 @@ pub(super) fn window(bps: f32, loop_time: Option<Duration>) -> usize {
         let time = loop_time * 2 + UNHEARD;
         MIN_WINDOW.max((bps * time.as_secs_f32() / 8.0) as usize)
     })
+}
+
+/// Without a report for longer than this, pictures are held. `apart`: how far reports come from each other.
+pub(super) fn patience(apart: Duration) -> Duration {
+    LATE.max(apart * LATE_REPORTS)
 }
 
 /// A time without reports.

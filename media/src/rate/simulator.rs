@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Arrival, Bitrate, Class, Controller, History, Outcome, Pacer};
+use super::{Arrival, Bitrate, Class, Controller, HEADERS, History, Outcome, Pacer, pace, packet_size};
 
 pub(super) const MS: i64 = 1_000;
 pub(super) const SECOND: i64 = 1_000_000;
@@ -31,6 +31,8 @@ pub(super) struct Link {
     /// Part of packets, and the mean number that are lost together (Gilbert).
     pub(super) bursts: Option<(f64, f64)>,
     pub(super) seed: u64,
+    /// The second flow goes the other way, through a queue of its own, and with it the reports on the first.
+    pub(super) two_way: bool,
 }
 
 impl Link {
@@ -44,6 +46,7 @@ impl Link {
             loss: 0.0,
             bursts: None,
             seed: 1,
+            two_way: false,
         }
     }
 }
@@ -106,7 +109,7 @@ impl Flow {
             starts,
             controller: Controller::new(epoch, Bitrate::from_bps(1_500_000), Bitrate::from_bps(2_700_000)),
             history: History::new(65_000),
-            pacer: Pacer::new(Bitrate::from_bps(2_000_000)),
+            pacer: Pacer::new(pace(Bitrate::from_bps(1_500_000), false)),
             arrived: Vec::new(),
             next_expected: 65_000,
             frames: 0,
@@ -128,12 +131,13 @@ impl Flow {
 }
 
 impl Call {
-    fn is_blocked(&self) -> bool {
-        self.history.in_flight() >= self.controller.window()
+    fn is_blocked(&self, now: Instant) -> bool {
+        self.controller.is_blocked(now, &self.history)
     }
 }
 
 enum Event {
+    Check(usize),
     Frame(usize),
     Voice(usize),
     Release(usize),
@@ -150,6 +154,10 @@ pub(super) struct Log {
     pub(super) arrivals: Vec<(i64, i64, u32, usize, Class)>,
     /// When, which flow, bits per second.
     pub(super) targets: Vec<(i64, usize, f64)>,
+    /// When, which flow, bytes: what left.
+    pub(super) sent: Vec<(i64, usize, u32)>,
+    /// When a picture began anew, of which flow.
+    pub(super) begun: Vec<(i64, usize)>,
     pub(super) lost: usize,
 }
 
@@ -158,6 +166,12 @@ impl Log {
     pub(super) fn bps(&self, flow: usize, from: i64, to: i64) -> f64 {
         let within = self.arrivals.iter().filter(|(at, _, _, of, _)| *of == flow && (from..to).contains(at));
         within.map(|(_, _, bytes, _, _)| f64::from(*bytes) * 8.0).sum::<f64>() / ((to - from) as f64 / 1e6)
+    }
+
+    /// Bits per second that left.
+    pub(super) fn sent_bps(&self, flow: usize, from: i64, to: i64) -> f64 {
+        let within = self.sent.iter().filter(|(at, of, _)| *of == flow && (from..to).contains(at));
+        within.map(|(_, _, bytes)| f64::from(*bytes) * 8.0).sum::<f64>() / ((to - from) as f64 / 1e6)
     }
 
     /// Of the time that packets waited in the bottleneck, milliseconds, the given part is shorter.
@@ -190,6 +204,9 @@ impl Log {
 /// A picture that can't have so much pauses.
 const PAUSE: f64 = 30_000.0;
 
+/// How often it is looked whether reports fail to come.
+const CHECK: i64 = 100 * MS;
+
 /// Headers of a packet below RTP: SRTP's tag, UDP, IPv4, Ethernet.
 fn voice_bytes(target: Bitrate) -> u32 {
     let payload = match target.as_bps() {
@@ -210,13 +227,22 @@ pub(super) struct Simulation {
     agenda: BinaryHeap<std::cmp::Reverse<(i64, u64)>>,
     events: std::collections::HashMap<u64, Event>,
     scheduled: u64,
+    ways: [Way; 2],
+    log: Log,
+}
+
+/// One way over the link.
+#[derive(Clone, Copy, Default)]
+struct Way {
     /// When the bottleneck has sent all that is in it.
     free_at: i64,
     jitter: (i64, f64),
     last_arrival: i64,
     in_burst: bool,
-    log: Log,
 }
+
+/// A report on some packets, with its headers.
+const REPORT_BYTES: u32 = 110;
 
 impl Simulation {
     pub(super) fn run(link: Link, flows: Vec<Flow>, seconds: i64) -> Log {
@@ -232,11 +258,8 @@ impl Simulation {
             agenda: BinaryHeap::new(),
             events: std::collections::HashMap::new(),
             scheduled: 0,
-            free_at: 0,
-            jitter: (0, 0.0),
-            last_arrival: 0,
-            in_burst: false,
-            log: Log { arrivals: Vec::new(), targets: Vec::new(), lost: 0 },
+            ways: [Way::default(); 2],
+            log: Log { arrivals: Vec::new(), targets: Vec::new(), sent: Vec::new(), begun: Vec::new(), lost: 0 },
         };
         for index in 0..this.flows.len() {
             match &mut this.flows[index] {
@@ -247,7 +270,7 @@ impl Simulation {
                         Bitrate::from_bps(1_500_000),
                         Bitrate::from_bps(2_700_000),
                     );
-                    for event in [Event::Frame(index), Event::Voice(index), Event::Report(index)] {
+                    for event in [Event::Check(index), Event::Frame(index), Event::Voice(index), Event::Report(index)] {
                         this.at(starts, event);
                     }
                 }
@@ -284,40 +307,52 @@ impl Simulation {
         self.link.capacity.iter().rev().find(|(from, _)| *from <= self.now).map_or(1e9, |(_, bps)| *bps)
     }
 
+    /// Which way a flow goes.
+    fn way(&self, flow: usize) -> usize {
+        usize::from(self.link.two_way) * flow
+    }
+
     /// When a packet arrives and how long it waits in the bottleneck; `None`: never.
-    fn transmit(&mut self, bytes: u32) -> Option<(i64, i64)> {
+    fn transmit(&mut self, way: usize, bytes: u32) -> Option<(i64, i64)> {
         let capacity = self.capacity();
-        let wait = (self.free_at - self.now).max(0);
+        let way = &mut self.ways[way];
+        let wait = (way.free_at - self.now).max(0);
         if wait > self.link.queue {
             return None;
         }
-        self.free_at = self.free_at.max(self.now) + (f64::from(bytes) * 8e6 / capacity) as i64;
+        way.free_at = way.free_at.max(self.now) + (f64::from(bytes) * 8e6 / capacity) as i64;
         if self.random.uniform() < self.link.loss {
             return None;
         }
         if let Some((part, length)) = self.link.bursts {
             let (begin, end) = (part / (length * (1.0 - part)), 1.0 / length);
-            self.in_burst = self.random.uniform() < if self.in_burst { 1.0 - end } else { begin };
-            if self.in_burst {
+            way.in_burst = self.random.uniform() < if way.in_burst { 1.0 - end } else { begin };
+            if way.in_burst {
                 return None;
             }
         }
         let detour = if self.now >= self.link.detour.0 { self.link.detour.1 } else { 0 };
-        let mut arrival = self.free_at + self.link.delay + detour;
+        let mut arrival = way.free_at + self.link.delay + detour;
         if self.link.jitter > 0.0 {
-            let (last, value) = self.jitter;
+            let (last, value) = way.jitter;
             let memory = (-((self.now - last) as f64) / 50_000.0).exp();
             let value = value * memory + self.random.normal() * (1.0 - memory * memory).sqrt();
-            self.jitter = (self.now, value);
+            way.jitter = (self.now, value);
             arrival += (value * self.link.jitter).max(-(self.link.delay as f64)) as i64;
-            self.last_arrival = self.last_arrival.max(arrival);
-            arrival = self.last_arrival;
+            way.last_arrival = way.last_arrival.max(arrival);
+            arrival = way.last_arrival;
         }
-        Some((arrival, self.free_at - self.now))
+        Some((arrival, way.free_at - self.now))
     }
 
     fn handle(&mut self, event: Event) {
         match event {
+            Event::Check(flow) => {
+                let now = self.instant();
+                let Flow::Call(call) = &mut self.flows[flow] else { return };
+                call.controller.handle_timeout(now, call.history.waiting_since(call.controller.last_report()));
+                self.at(self.now + CHECK, Event::Check(flow));
+            }
             Event::Frame(flow) => {
                 let (size, random) = (self.now, self.random.uniform());
                 let now = self.instant();
@@ -326,14 +361,16 @@ impl Simulation {
                 let picture = (f64::from(call.controller.target().as_bps()) - voice).min(call.demand);
                 call.frames += 1;
                 // A picture that can't have 40 kbit/s pauses; a queue in the pacer leaves frames out.
-                call.controller.handle_timeout(now, call.history.waiting_since(call.controller.last_report()));
-                if picture > PAUSE && call.pacer.delay() < Duration::from_millis(60) && !call.is_blocked() {
+                if picture > PAUSE && call.pacer.delay() < Duration::from_millis(60) && !call.is_blocked(now) {
                     let key = if call.frames == 1 { 4.0 } else { 1.0 };
+                    let most = packet_size(call.controller.target()) as u32;
+                    let picture = picture * f64::from(most) / f64::from(most + HEADERS);
                     let mut left = (picture / 8.0 / 30.0 * (0.7 + 0.6 * random) * key) as u32;
                     while left > 0 {
-                        let bytes = left.min(1_250);
+                        let bytes = left.min(most);
                         left -= bytes;
-                        call.pacer.push(now, Class::Picture, (Class::Picture, bytes + 60), bytes + 60);
+                        let bytes = bytes + HEADERS;
+                        call.pacer.push(now, Class::Picture, (Class::Picture, bytes), bytes);
                     }
                 }
                 self.release(flow);
@@ -375,8 +412,12 @@ impl Simulation {
                         })
                         .collect();
                     call.next_expected = call.next_expected.wrapping_add(last.max(-1).wrapping_add(1) as u16);
-                    let back = self.now + self.link.delay;
-                    if !is_lost {
+                    let back = if self.link.two_way {
+                        self.transmit(1 - self.way(flow), REPORT_BYTES).map(|(arrival, _)| arrival)
+                    } else {
+                        (!is_lost).then_some(self.now + self.link.delay)
+                    };
+                    if let Some(back) = back {
                         self.at(back, Event::Reported(flow, arrivals, 0));
                     }
                 }
@@ -388,7 +429,12 @@ impl Simulation {
                 let mut outcomes = Vec::new();
                 call.history.report(reference, &arrivals, &mut outcomes);
                 call.controller.handle_report(now, &outcomes);
-                call.pacer.set_rate(call.controller.target().scaled(1.5));
+                if call.controller.take_overflow() {
+                    call.pacer.clear();
+                    call.history.give_up();
+                    self.log.begun.push((self.now, flow));
+                }
+                call.pacer.set_rate(pace(call.controller.target(), call.controller.is_limited()));
                 let target = f64::from(call.controller.target().as_bps());
                 self.log.targets.push((self.now, flow, target));
                 self.release(flow);
@@ -398,13 +444,13 @@ impl Simulation {
                 let count = ((tcp.window - tcp.in_flight) / 1_514.0).floor().clamp(0.0, 10.0) as u32;
                 tcp.in_flight += f64::from(count) * 1_514.0;
                 for _ in 0..count {
-                    match self.transmit(1_514) {
+                    match self.transmit(self.way(flow), 1_514) {
                         Some((arrival, wait)) => {
                             self.log.arrivals.push((arrival, wait, 1_514, flow, Class::Repair));
                             self.at(arrival + self.link.delay, Event::TcpAck(flow, 1_514));
                         }
                         None => {
-                            let noticed = self.free_at + 2 * self.link.delay;
+                            let noticed = self.ways[self.way(flow)].free_at + 2 * self.link.delay;
                             self.at(noticed, Event::TcpLost(flow, 1_514));
                         }
                     }
@@ -437,7 +483,7 @@ impl Simulation {
         let now = self.instant();
         loop {
             let Flow::Call(call) = &mut self.flows[flow] else { return };
-            if call.is_blocked() {
+            if call.is_blocked(now) {
                 // Until the next report.
                 return;
             }
@@ -453,7 +499,8 @@ impl Simulation {
     }
 
     fn send(&mut self, flow: usize, sequence: u16, class: Class, bytes: u32) {
-        match self.transmit(bytes) {
+        self.log.sent.push((self.now, flow, bytes));
+        match self.transmit(self.way(flow), bytes) {
             Some((arrival, wait)) => {
                 self.log.arrivals.push((arrival, wait, bytes, flow, class));
                 let Flow::Call(call) = &mut self.flows[flow] else { return };

@@ -30,15 +30,46 @@ const NEAR: f32 = 0.95;
 const MORE: f32 = 1.06;
 const NEARLY: f32 = 0.9;
 const GOT_MORE: f32 = 1.03;
+/// What gets through is looked at over this time.
+pub(super) const LATELY: Duration = Duration::from_millis(500);
+
+/// While packets that left together show a path that is wider than what got through by no more than this, nobody else is
+/// there. Nor is it narrower: pairs that show less have others between them.
+const ALONE: f32 = 1.2;
+const NO_LESS: f32 = 0.95;
+/// The path is then used up to this part.
+const HELD: f32 = 0.9;
+/// So much more is another path.
+const PAST: f32 = 1.4;
 
 /// What got through when it was too much, until more was really sent, or it is long ago.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     pub(super) bps: f32,
-    pub(super) since: Instant,
+    since: Instant,
+    /// The path's width was seen to be just that: nobody else is there, and there is nothing to look for.
+    alone: bool,
 }
 
 impl Known {
+    pub(super) fn met(now: Instant, bps: f32) -> Self {
+        Self { bps, since: now, alone: false }
+    }
+
+    /// What the rate may be while packets that left together show that the path is as wide as what got through: close to
+    /// it, without its queue.
+    pub(super) fn held(&mut self, now: Instant, width: f32) -> Option<f32> {
+        (self.bps * NO_LESS..self.bps * ALONE).contains(&width).then(|| {
+            (self.since, self.alone) = (now, true);
+            width.min(self.bps * 1.1) * HELD
+        })
+    }
+
+    /// The path was no wider than what got through, and now it is.
+    pub(super) fn is_past(&self, width: f32) -> bool {
+        self.alone && width > self.bps * PAST
+    }
+
     pub(super) fn is_near(&self, target: f32) -> bool {
         target > self.bps * NEAR
     }
@@ -50,8 +81,11 @@ impl Known {
 
     /// `lately`: what gets through now, when `target` is the rate.
     pub(super) fn is_outdated(&self, now: Instant, target: f32, lately: f32, is_queue: bool) -> bool {
+        // What got through before is not lately.
+        let age = now.saturating_duration_since(self.since);
+        let lately = if age < LATELY { 0.0 } else { lately };
         let is_enough = target > self.bps * MORE && lately > self.bps * NEARLY && !is_queue;
-        is_enough || lately > self.bps * GOT_MORE || now.saturating_duration_since(self.since) > KNOWN_FOR
+        is_enough || lately > self.bps * GOT_MORE || age > KNOWN_FOR
     }
 }
 
