@@ -109,8 +109,9 @@ impl ReportArrivals {
         self.interval = match self.arrived.len() * 1_000 / self.interval.as_millis() as usize {
             MANY.. => INTERVAL,
             FEW..MANY => THIN_INTERVAL,
-            FEWEST..FEW => THINNEST_INTERVAL,
-            _ => VOICE_INTERVAL,
+            0..FEWEST if self.interval >= THINNEST_INTERVAL => VOICE_INTERVAL,
+            // In less time so few may be chance.
+            _ => THINNEST_INTERVAL,
         };
         self.arrived.clear();
         self.next = Some(last.wrapping_add(1));
