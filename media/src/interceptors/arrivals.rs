@@ -17,19 +17,16 @@ use rtc::{
 
 use super::{Stage, congestion::TRANSPORT_CC};
 
-/// How often is reported, when much arrives, and when little does: reports take their part of a thin path. Beside a voice
-/// in 25 packets a second one of about 70 bytes, every so often, is 5 % of it (RFC 8888, section 6).
+/// How often is reported, when much arrives, and when little does: reports take their part of a thin path.
 const INTERVAL: Duration = Duration::from_millis(50);
 const THIN_INTERVAL: Duration = Duration::from_millis(100);
 const THINNEST_INTERVAL: Duration = Duration::from_millis(150);
-const VOICE_INTERVAL: Duration = Duration::from_millis(240);
 /// Packets in a report; with more, or when it is about so many that did not come, it goes at once.
 const MAX_ARRIVED: usize = 200;
 const MAX_SPAN: i32 = 1_000;
-/// Packets in a second that are much, and that are hardly any: those of a voice, and of one on a thin path.
+/// Packets in a second that are much, and that are hardly any: those of a voice.
 const MANY: usize = 120;
 const FEW: usize = 60;
-const FEWEST: usize = 35;
 /// The unit of times in a report, microseconds, and that of the time they are relative to.
 const TICK_US: i64 = 250;
 const REFERENCE_US: i64 = 64_000;
@@ -109,8 +106,6 @@ impl ReportArrivals {
         self.interval = match self.arrived.len() * 1_000 / self.interval.as_millis() as usize {
             MANY.. => INTERVAL,
             FEW..MANY => THIN_INTERVAL,
-            0..FEWEST if self.interval >= THINNEST_INTERVAL => VOICE_INTERVAL,
-            // In less time so few may be chance.
             _ => THINNEST_INTERVAL,
         };
         self.arrived.clear();
@@ -224,27 +219,6 @@ mod tests {
         );
         stage.note(start + 6_000 * MS, 6);
         assert_eq!(read(stage.report().unwrap()), [(4, None), (5, None), (6, Some(6_000))]);
-    }
-
-    #[test]
-    fn the_less_arrives_the_rarer_are_reports() {
-        for (packets_per_second, interval) in [(200, 50), (100, 100), (50, 150), (25, 240)] {
-            let (mut stage, start) = (stage(), Instant::now());
-            let mut told = Vec::new();
-            for number in 0..packets_per_second * 4 {
-                let now = start + Duration::from_secs(1) * u32::from(number) / u32::from(packets_per_second);
-                if let Some(due) = stage.deadline().filter(|due| *due <= now) {
-                    told.push(due);
-                    stage.due = None;
-                    stage.report().unwrap();
-                }
-                stage.note(now, number);
-            }
-            let apart = told.iter().zip(&told[1..]).map(|(one, next)| (*next - *one).as_millis()).next_back().unwrap();
-            // It is due so long after the first packet that it tells of.
-            let until_first = 1_000 / u128::from(packets_per_second);
-            assert!((interval..=interval + until_first).contains(&apart), "{packets_per_second}: {apart} ms");
-        }
     }
 
     #[test]
