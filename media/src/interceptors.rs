@@ -191,6 +191,8 @@ pub(crate) struct Meter {
     pub(crate) sent_bytes: AtomicU64,
     /// Bytes of RTP payload received, without duplicates.
     pub(crate) received_bytes: AtomicU64,
+    /// Packets received, of media and reports.
+    pub(crate) arrived: AtomicU64,
     /// Packets asked for again.
     pub(crate) nacks: AtomicU64,
     /// Packets that came of what was sent ahead of losses.

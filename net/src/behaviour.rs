@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use libp2p::{
-    PeerId, allow_block_list,
+    Multiaddr, PeerId, allow_block_list,
     connection_limits::{self, ConnectionLimits},
     gossipsub, identify,
     identity::Keypair,
@@ -61,6 +61,8 @@ pub(crate) struct Lan {
     pub(crate) presence: bool,
     /// Look for addresses, and answer those who look.
     pub(crate) mdns: bool,
+    /// Which of our addresses they are told.
+    pub(crate) tells: fn(&Multiaddr) -> bool,
 }
 
 impl Behaviour {
@@ -93,7 +95,7 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(limits),
             address_limits: address_limits::Behaviour::new(MAX_FROM_ADDRESS, Count::Near),
             blocked: allow_block_list::Behaviour::default(),
-            near: Gate::new(near),
+            near: Gate::new(near, lan.tells),
             relay,
             directory: directory::Behaviour::new(local, card),
             heartbeat: heartbeat::Behaviour::new(hello),

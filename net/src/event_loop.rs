@@ -35,6 +35,7 @@ use crate::{
     outbox::{Outbox, Overflow},
     presence::{Announcement, Book, MAX_ANNOUNCEMENT_BYTES},
     signalling::{self, Body},
+    surplus::Surplus,
     token_bucket::TokenBucket,
     turn_shim::{self, Shims, StreamRequest},
 };
@@ -85,6 +86,7 @@ pub(crate) struct EventLoop {
     /// Attempts to reach people through nodes.
     relayed_dials: HashMap<ConnectionId, PeerId>,
     blocked: HashSet<PeerId>,
+    surplus: Surplus,
     network: NetworkWatch,
     shims: Shims,
     /// From the shims.
@@ -128,6 +130,7 @@ impl EventLoop {
             relayed: Relayed::default(),
             relayed_dials: HashMap::new(),
             blocked: HashSet::new(),
+            surplus: Surplus::new(config.keypair.public().to_peer_id()),
             network: NetworkWatch::new(now(), session),
             shims: Shims::new(turn_requests),
             turn_streams,
@@ -150,9 +153,10 @@ impl EventLoop {
             self.dial_who_is_due();
             self.announce_if_due();
             self.look_at_the_network();
-            let dial = [self.dialler.poll_timeout(), self.relayed.poll_timeout()].into_iter().flatten().min();
+            self.close_surplus();
+            let deadlines = [self.dialler.poll_timeout(), self.relayed.poll_timeout(), self.surplus.poll_timeout()];
             let next = self.announce_at.min(self.network.poll_timeout());
-            let next = dial.map_or(next, |dial| dial.min(next));
+            let next = deadlines.into_iter().flatten().fold(next, Instant::min);
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 command = self.commands.recv() => match command {
@@ -219,6 +223,7 @@ impl EventLoop {
                 }
                 let dialled = endpoint.is_dialer().then(|| endpoint.get_remote_address());
                 self.dialler.connected(now(), peer_id, dialled);
+                self.surplus.opened(peer_id, connection_id, endpoint.get_remote_address());
                 self.book.linked(now(), peer_id, connection_id);
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, cause, .. } => {
@@ -338,11 +343,14 @@ impl EventLoop {
 
     fn on_heartbeat(&mut self, heartbeat::Event { peer, connection, heard }: heartbeat::Event) {
         match heard {
-            Heard::Hello(said) => match self.book.hello(now(), peer, connection, &said) {
-                Ok(event) if self.visible => self.emit_all(event),
-                Ok(_) => {}
-                Err(reason) => tracing::debug!(%peer, %reason, "a hello is dropped"),
-            },
+            Heard::Hello(said) => {
+                self.surplus.heard(now(), peer, connection);
+                match self.book.hello(now(), peer, connection, &said) {
+                    Ok(event) if self.visible => self.emit_all(event),
+                    Ok(_) => {}
+                    Err(reason) => tracing::debug!(%peer, %reason, "a hello is dropped"),
+                }
+            }
             Heard::Goodbye { session } => {
                 // Closing tells them that the goodbye was heard.
                 self.swarm.close_connection(connection);
@@ -365,8 +373,18 @@ impl EventLoop {
     }
 
     fn unlink(&mut self, peer: PeerId, connection: ConnectionId) {
+        self.surplus.closed(peer, connection);
         let event = self.book.unlinked(now(), peer, connection);
         self.emit_all(event);
+    }
+
+    /// Closes connections beside others that do as well.
+    fn close_surplus(&mut self) {
+        let signalling = &self.swarm.behaviour().signalling;
+        let one_link = self.network.has_one_link();
+        let Some(connection) = self.surplus.poll(now(), one_link, |id| signalling.carries_call(id)) else { return };
+        tracing::debug!(%connection, "closes a connection beside another one");
+        self.swarm.close_connection(connection);
     }
 
     /// Says who we are now, on every connection and to the whole network.
@@ -429,7 +447,8 @@ impl EventLoop {
             // A connection through a relay is none on the LAN.
             let condition =
                 if self.book.is_near(&peer) { PeerCondition::DisconnectedAndNotDialing } else { PeerCondition::Always };
-            let options = DialOpts::peer_id(peer).addresses(addresses).condition(condition).build();
+            // From the port that is listened on, two who dial each other at once would meet as two who dial.
+            let options = DialOpts::peer_id(peer).addresses(addresses).condition(condition).allocate_new_port().build();
             if let Err(error) = self.swarm.dial(options) {
                 match error {
                     DialError::DialPeerConditionFalse(_) => {}

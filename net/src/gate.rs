@@ -25,6 +25,8 @@ pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
 /// A behaviour for connections on the LAN.
 pub(crate) struct Gate<B> {
     inner: B,
+    /// Which of our addresses it hears of.
+    tells: fn(&Multiaddr) -> bool,
     /// They are no people.
     nodes: HashSet<PeerId>,
     /// Connections that the behaviour does not hear of.
@@ -34,8 +36,9 @@ pub(crate) struct Gate<B> {
 }
 
 impl<B> Gate<B> {
-    pub(crate) fn new(inner: B) -> Self {
-        Self { inner, nodes: HashSet::new(), shut: HashSet::new(), open: HashMap::new() }
+    /// The behaviour is told those of our addresses that `tells` lets through.
+    pub(crate) fn new(inner: B, tells: fn(&Multiaddr) -> bool) -> Self {
+        Self { inner, tells, nodes: HashSet::new(), shut: HashSet::new(), open: HashMap::new() }
     }
 
     pub(crate) fn inner(&mut self) -> &mut B {
@@ -45,6 +48,11 @@ impl<B> Gate<B> {
     /// Connections with these are kept away from now on.
     pub(crate) fn set_nodes(&mut self, nodes: HashSet<PeerId>) {
         self.nodes = nodes;
+    }
+
+    fn hides(&self, address: &Multiaddr) -> bool {
+        // Nobody on the LAN needs to know which nodes we are on.
+        is_relayed(address) || !(self.tells)(address)
     }
 
     fn lets_through(&mut self, connection: ConnectionId, peer: &PeerId, relayed: bool) -> bool {
@@ -142,11 +150,10 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
                 self.shut.remove(&failure.connection_id);
                 self.inner.on_swarm_event(event);
             }
-            // Nobody on the LAN needs to know which nodes we are on.
-            FromSwarm::NewListenAddr(listen) if is_relayed(listen.addr) => {}
-            FromSwarm::ExpiredListenAddr(listen) if is_relayed(listen.addr) => {}
-            FromSwarm::ExternalAddrConfirmed(external) if is_relayed(external.addr) => {}
-            FromSwarm::ExternalAddrExpired(external) if is_relayed(external.addr) => {}
+            FromSwarm::NewListenAddr(listen) if self.hides(listen.addr) => {}
+            FromSwarm::ExpiredListenAddr(listen) if self.hides(listen.addr) => {}
+            FromSwarm::ExternalAddrConfirmed(external) if self.hides(external.addr) => {}
+            FromSwarm::ExternalAddrExpired(external) if self.hides(external.addr) => {}
             event => self.inner.on_swarm_event(event),
         }
     }
@@ -160,5 +167,71 @@ impl<B: NetworkBehaviour> NetworkBehaviour for Gate<B> {
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
         self.inner.poll(cx).map(|event| event.map_in(Either::Left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::{core::transport::ListenerId, swarm::NewListenAddr};
+
+    use super::*;
+
+    /// Keeps the addresses that it hears of.
+    #[derive(Default)]
+    struct Told(Vec<Multiaddr>);
+
+    impl NetworkBehaviour for Told {
+        type ConnectionHandler = dummy::ConnectionHandler;
+        type ToSwarm = std::convert::Infallible;
+
+        fn handle_established_inbound_connection(
+            &mut self,
+            _: ConnectionId,
+            _: PeerId,
+            _: &Multiaddr,
+            _: &Multiaddr,
+        ) -> Result<THandler<Self>, ConnectionDenied> {
+            Ok(dummy::ConnectionHandler)
+        }
+
+        fn handle_established_outbound_connection(
+            &mut self,
+            _: ConnectionId,
+            _: PeerId,
+            _: &Multiaddr,
+            _: Endpoint,
+            _: PortUse,
+        ) -> Result<THandler<Self>, ConnectionDenied> {
+            Ok(dummy::ConnectionHandler)
+        }
+
+        fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+            if let FromSwarm::NewListenAddr(listen) = event {
+                self.0.push(listen.addr.clone());
+            }
+        }
+
+        fn on_connection_handler_event(&mut self, _: PeerId, _: ConnectionId, event: THandlerOutEvent<Self>) {
+            match event {}
+        }
+
+        fn poll(&mut self, _: &mut Context<'_>) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn the_lan_hears_of_no_relays_and_only_of_addresses_that_are_to_be_told() {
+        let mut gate =
+            Gate::new(Told::default(), |address| address.iter().any(|part| matches!(part, Protocol::Tcp(_))));
+        let node = PeerId::random();
+        let addresses = ["/ip4/10.0.0.1/tcp/1", "/ip4/10.0.0.1/udp/1/quic-v1", "/ip6/fe80::1/tcp/1"]
+            .map(|address| address.parse::<Multiaddr>().unwrap());
+        let relayed: Multiaddr = format!("/ip4/192.0.2.1/tcp/1/p2p/{node}/p2p-circuit").parse().unwrap();
+        for addr in addresses.iter().chain([&relayed]) {
+            let listener_id = ListenerId::next();
+            gate.on_swarm_event(FromSwarm::NewListenAddr(NewListenAddr { listener_id, addr }));
+        }
+        assert_eq!(gate.inner().0, [addresses[0].clone(), addresses[2].clone()]);
     }
 }

@@ -32,6 +32,7 @@ mod presence;
 pub mod signalling;
 #[cfg_attr(not(feature = "node"), allow(dead_code, reason = "a server needs more of it"))]
 mod stun;
+mod surplus;
 mod token_bucket;
 mod turn_shim;
 mod wire;

@@ -48,6 +48,12 @@ impl NetworkWatch {
         self.settle_at = Some(now + SETTLE);
     }
 
+    /// Whether this machine has no more than one link, as far as can be told: one address of IPv4.
+    pub(crate) fn has_one_link(&self) -> bool {
+        let v4: BTreeSet<IpAddr> = self.listening.iter().filter_map(routed_ip).filter(IpAddr::is_ipv4).collect();
+        v4.len() == 1
+    }
+
     /// When [`NetworkWatch::has_changed`] wants to be called.
     pub(crate) fn poll_timeout(&self) -> Instant {
         let look = self.looked.0 + LOOK_EVERY;

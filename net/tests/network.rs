@@ -248,6 +248,35 @@ async fn who_has_two_connections_and_loses_one_stays_online() {
 }
 
 #[tokio::test]
+async fn of_two_connections_one_is_closed_and_nobody_is_seen_to_go() {
+    let (mut ann, mut bob) = (Net::start("Ann", &[TCP]).await, Net::start("Bob", &[TCP]).await);
+    let cables = [Cable::to(&ann).await, Cable::to(&bob).await];
+    bob.dial(&cables[0].address, ann.peer);
+    ann.dial(&cables[1].address, bob.peer);
+    ann.online(bob.peer).await;
+    bob.online(ann.peer).await;
+    let closed = || cables.iter().filter(|cable| cable.task.is_finished()).count();
+    timeout(SOON, async {
+        while closed() == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("one connection is closed");
+    // The other one stays, and carries what there is to say.
+    ann.handle.set_profile(profile("Ann", Status::InCall));
+    let next = bob.next(|event| match event {
+        Event::PeerChanged(person) => Some(person.profile.status == Status::InCall),
+        Event::PeerOffline { .. } => Some(false),
+        _ => None,
+    });
+    assert!(next.await, "Bob saw Ann go");
+    ann.handle.send(bob.peer, call(1), invite(10));
+    assert_eq!(bob.signal().await.1, call(1));
+    assert_eq!(closed(), 1);
+}
+
+#[tokio::test]
 async fn without_the_lan_nobody_is_told_who_we_are() {
     let mut ann = Net::start("Ann", &[TCP]).await;
     let hidden = Net::start_with("Hidden", &[TCP], false).await;

@@ -123,6 +123,7 @@ impl TapRtcp {
 
 impl Stage for TapRtcp {
     fn incoming(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        self.meter.arrived.fetch_add(1, Ordering::Relaxed);
         if let Packet::Rtcp(packets) = &packet.message.packet {
             packets.iter().for_each(|rtcp| self.heard(packet.now, rtcp.as_ref()));
         }

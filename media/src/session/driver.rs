@@ -167,7 +167,7 @@ impl Driver {
                 Wake::Media(event) => self.on_media(event).await,
                 Wake::DeviceClosed => {}
                 Wake::Tick => self.tell_stats(),
-                Wake::LinkDue => self.judge_link(),
+                Wake::LinkDue => self.judge_link().await,
                 Wake::Dropped => break,
             }
         }
@@ -357,8 +357,8 @@ impl Driver {
         }
         match self.link {
             Link::Idle => self.link = Link::Connecting(TokioInstant::now() + CONNECT_PATIENCE),
-            Link::Up | Link::Doubtful(_) => connection.peer.open_gate(),
-            Link::Connecting(_) | Link::Broken | Link::Failed => {}
+            Link::Up(_) | Link::Doubtful(_) => connection.peer.open_gate(),
+            Link::Connecting(_) | Link::Broken(_) | Link::Failed => {}
         }
     }
 
@@ -367,24 +367,14 @@ impl Driver {
             PeerEvent::Candidate(json) => self.tell(SessionEvent::LocalCandidate(json)),
             PeerEvent::Connected => {
                 let restarted = std::mem::take(&mut self.restarting);
-                if self.link == Link::Broken || restarted {
-                    self.media.request_key_frames();
-                }
-                self.link = Link::Up;
-                let Some(connection) = &mut self.connection else { return };
-                if restarted {
+                if let Some(connection) = self.connection.as_ref().filter(|_| restarted) {
                     connection.peer.meter().new_path.store(true, Ordering::Relaxed);
                 }
-                if connection.output.incoming.is_none() {
-                    connection.peer.open_gate();
-                }
-                if let Some(path) = connection.peer.settle().await {
-                    self.tell(SessionEvent::Connected(path));
-                }
+                self.link_works(self.link.is_broken() || restarted).await;
             }
             PeerEvent::Disconnected => {
-                if self.link == Link::Up {
-                    self.link = Link::doubt(self.received_bytes());
+                if matches!(self.link, Link::Up(_)) {
+                    self.link = Link::doubt(self.arrived());
                 }
             }
             PeerEvent::Failed(reason) => self.fail(reason),
@@ -433,23 +423,38 @@ impl Driver {
         }
     }
 
-    fn judge_link(&mut self) {
-        match self.link {
-            Link::Connecting(_) => self.fail(format!("no connection within {} s", CONNECT_PATIENCE.as_secs())),
-            Link::Doubtful(doubt) => {
-                self.link = doubt.look(self.received_bytes());
-                if self.link == Link::Broken {
-                    self.tell(SessionEvent::Disconnected);
-                }
-            }
-            Link::Idle | Link::Up | Link::Broken | Link::Failed => {}
+    /// Media gets through, from now on or still; `again`: it did not.
+    async fn link_works(&mut self, again: bool) {
+        if again {
+            self.media.request_key_frames();
+        }
+        self.link = Link::up(self.arrived());
+        let Some(connection) = &mut self.connection else { return };
+        if connection.output.incoming.is_none() {
+            connection.peer.open_gate();
+        }
+        if let Some(path) = connection.peer.settle().await {
+            self.tell(SessionEvent::Connected(path));
         }
     }
 
-    /// Of media, so far.
-    fn received_bytes(&self) -> u64 {
+    async fn judge_link(&mut self) {
+        if let Link::Connecting(_) = self.link {
+            return self.fail(format!("no connection within {} s", CONNECT_PATIENCE.as_secs()));
+        }
+        let was_broken = self.link.is_broken();
+        self.link = self.link.look(self.arrived(), self.restarting);
+        match (was_broken, self.link.is_broken()) {
+            (false, true) => self.tell(SessionEvent::Disconnected),
+            (true, false) => self.link_works(true).await,
+            (true, true) | (false, false) => {}
+        }
+    }
+
+    /// Packets of media and reports, so far.
+    fn arrived(&self) -> u64 {
         let meter = self.connection.as_ref().map(|connection| connection.peer.meter());
-        meter.map_or(0, |meter| meter.received_bytes.load(Ordering::Relaxed))
+        meter.map_or(0, |meter| meter.arrived.load(Ordering::Relaxed))
     }
 
     fn tell_stats(&mut self) {

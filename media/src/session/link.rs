@@ -4,9 +4,15 @@ use std::{future::pending, time::Duration};
 
 use tokio::time::{Instant, sleep_until};
 
-/// How often it is looked whether anything arrives on a path whose checks fail, and how often at most.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
-const MAX_LOOKS: u32 = 8;
+/// How often it is looked whether anything arrives.
+const LOOK_INTERVAL: Duration = Duration::from_millis(300);
+/// Something arrived at so many looks in a row: a flow. And at none of so many after that: the path is broken. Reports
+/// come once a second even when both are muted, and that is no flow that could cease.
+const FLOWS: u32 = 3;
+const CEASED: u32 = 4;
+/// How often it is looked on a path whose checks fail, and how often at most: a few checks may be lost in a row.
+const DOUBT_INTERVAL: Duration = Duration::from_millis(500);
+const MAX_LOOKS: u32 = 16;
 
 /// How the connection to the far end is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,49 +21,115 @@ pub(super) enum Link {
     Idle,
     /// On its way up, until the deadline.
     Connecting(Instant),
-    Up,
+    /// Checks of the path succeed, but are rare: that packets cease to arrive shows sooner.
+    Up(Pulse),
     /// Checks of the path fail. Of a full path they are lost like everything else, and a restart would fill it more.
     Doubtful(Doubt),
-    Broken,
+    /// Nothing arrives, or checks failed for long.
+    Broken(Pulse),
     Failed,
 }
 
-/// Whether anything arrives nevertheless.
+/// Whether packets arrive, whatever they carry. Looks are counted and not time: when this machine stalls, what arrived
+/// meanwhile lies unread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pulse {
+    look_at: Instant,
+    /// Packets that had arrived when it was last looked.
+    arrived: u64,
+    /// Looks in a row at which something had arrived, and at which nothing had.
+    with: u32,
+    without: u32,
+}
+
+/// Whether anything arrives although checks fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Doubt {
     look_at: Instant,
     looks: u32,
-    /// Bytes that had arrived when it was last looked.
-    received: u64,
+    /// Packets that had arrived when it was last looked.
+    arrived: u64,
 }
 
 impl Link {
-    /// Checks of the path fail, and so many bytes of media arrived so far.
-    pub(super) fn doubt(received: u64) -> Self {
-        Self::Doubtful(Doubt { look_at: Instant::now() + LOOK_INTERVAL, looks: 0, received })
+    /// The path works, and so many packets arrived so far.
+    pub(super) fn up(arrived: u64) -> Self {
+        Self::Up(Pulse::new(arrived))
+    }
+
+    /// Checks of the path fail, and so many packets arrived so far.
+    pub(super) fn doubt(arrived: u64) -> Self {
+        Self::Doubtful(Doubt { look_at: Instant::now() + DOUBT_INTERVAL, looks: 0, arrived })
     }
 
     /// Whether media is taken to get through.
     pub(super) fn is_up(self) -> bool {
-        matches!(self, Self::Up | Self::Doubtful(_))
+        matches!(self, Self::Up(_) | Self::Doubtful(_))
+    }
+
+    pub(super) fn is_broken(self) -> bool {
+        matches!(self, Self::Broken(_))
     }
 
     /// Returns when the link is to be judged anew.
     pub(super) async fn due(self) {
         match self {
-            Self::Connecting(at) | Self::Doubtful(Doubt { look_at: at, .. }) => sleep_until(at).await,
-            Self::Idle | Self::Up | Self::Broken | Self::Failed => pending().await,
+            Self::Up(Pulse { look_at: at, .. })
+            | Self::Broken(Pulse { look_at: at, .. })
+            | Self::Connecting(at)
+            | Self::Doubtful(Doubt { look_at: at, .. }) => sleep_until(at).await,
+            Self::Idle | Self::Failed => pending().await,
+        }
+    }
+
+    /// What the link is now that so many packets arrived. `restarting`: another path is being looked for, and whether it
+    /// works is known when it is found.
+    pub(super) fn look(self, arrived: u64, restarting: bool) -> Self {
+        match self {
+            // Nothing flows until it is found.
+            Self::Up(_) if restarting => Self::up(arrived),
+            Self::Up(pulse) => {
+                let pulse = pulse.look(arrived);
+                if pulse.has_ceased() { Self::Broken(Pulse::new(arrived)) } else { Self::Up(pulse) }
+            }
+            // It was a pause, which the checks did not notice.
+            Self::Broken(pulse) if arrived != pulse.arrived && !restarting => Self::up(arrived),
+            Self::Broken(pulse) => Self::Broken(pulse.look(arrived)),
+            Self::Doubtful(doubt) => doubt.look(arrived),
+            Self::Idle | Self::Connecting(_) | Self::Failed => self,
         }
     }
 }
 
+impl Pulse {
+    fn new(arrived: u64) -> Self {
+        Self { look_at: Instant::now() + LOOK_INTERVAL, arrived, with: 0, without: 0 }
+    }
+
+    fn look(self, arrived: u64) -> Self {
+        let look_at = Instant::now() + LOOK_INTERVAL;
+        let flowed = self.with >= FLOWS;
+        let (with, without) = match (arrived == self.arrived, flowed) {
+            (true, true) => (self.with, self.without + 1),
+            (true, false) => (0, 0),
+            (false, _) if self.without > 1 => (1, 0),
+            (false, _) => ((self.with + 1).min(FLOWS), 0),
+        };
+        Self { look_at, arrived, with, without }
+    }
+
+    /// Whether there was a flow that came to an end.
+    fn has_ceased(self) -> bool {
+        self.without >= CEASED
+    }
+}
+
 impl Doubt {
-    /// What the link is now that so many bytes arrived.
-    pub(super) fn look(self, received: u64) -> Link {
-        if received == self.received || self.looks + 1 >= MAX_LOOKS {
-            return Link::Broken;
+    fn look(self, arrived: u64) -> Link {
+        if arrived == self.arrived || self.looks + 1 >= MAX_LOOKS {
+            return Link::Broken(Pulse::new(arrived));
         }
-        Link::Doubtful(Self { look_at: self.look_at + LOOK_INTERVAL, looks: self.looks + 1, received })
+        Link::Doubtful(Self { look_at: self.look_at + DOUBT_INTERVAL, looks: self.looks + 1, arrived })
     }
 }
 
@@ -65,24 +137,58 @@ impl Doubt {
 mod tests {
     use super::*;
 
+    /// What becomes of a link on which so many packets arrive before each look.
+    async fn after(mut link: Link, arrivals: impl IntoIterator<Item = u64>) -> Link {
+        let mut arrived = 0;
+        for more in arrivals {
+            link.due().await;
+            arrived += more;
+            link = link.look(arrived, false);
+        }
+        link
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_path_whose_checks_fail_is_broken_when_nothing_arrives_or_they_fail_for_long() {
-        let mut link = Link::doubt(1_000);
-        for received in [2_000, 2_001, 2_500] {
-            link.due().await;
-            let Link::Doubtful(doubt) = link else { panic!("{link:?}") };
-            link = doubt.look(received);
-            assert!(link.is_up());
-        }
-        let Link::Doubtful(doubt) = link else { panic!("{link:?}") };
-        assert_eq!(doubt.look(2_500), Link::Broken);
+        let doubtful = after(Link::doubt(0), [1000, 1, 499]).await;
+        assert!(doubtful.is_up());
+        assert!(after(Link::doubt(0), [1000, 1, 0]).await.is_broken());
+        assert!(after(Link::doubt(0), [1; MAX_LOOKS as usize - 1]).await.is_up());
+        assert!(after(Link::doubt(0), [1; MAX_LOOKS as usize]).await.is_broken());
+    }
 
-        let mut looks = 0;
-        let mut received = 2_500;
-        while let Link::Doubtful(doubt) = link {
-            (looks, received) = (looks + 1, received + 1);
-            link = doubt.look(received);
+    #[tokio::test(start_paused = true)]
+    async fn a_flow_that_ceases_shows_within_one_and_a_half_seconds() {
+        let start = Instant::now();
+        let flowing = after(Link::up(0), [7; 10]).await;
+        let flowed_for = start.elapsed();
+        assert!(after(Link::up(0), [7; 10].into_iter().chain([0; 3])).await.is_up());
+        let start = Instant::now();
+        let mut link = flowing;
+        while link.is_up() {
+            link.due().await;
+            link = link.look(70, false);
         }
-        assert_eq!((link, looks), (Link::Broken, MAX_LOOKS - 3));
+        assert!(link.is_broken());
+        assert!(start.elapsed() <= Duration::from_millis(1500), "{:?}", start.elapsed() - flowed_for);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_who_are_muted_are_not_lost() {
+        // A flow, and then reports, one a second.
+        let muted = [7; 10].into_iter().chain([0, 0, 0, 1].repeat(20)).chain([0; 40]);
+        assert!(after(Link::up(0), muted).await.is_up());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_path_that_only_paused_works_again_unless_another_is_looked_for() {
+        let broken = after(Link::up(0), [7; 10].into_iter().chain([0; 4])).await;
+        assert!(broken.is_broken());
+        broken.due().await;
+        assert!(broken.look(70, false).is_broken(), "nothing came");
+        assert!(broken.look(71, true).is_broken());
+        assert!(broken.look(71, false).is_up());
+        let about_to_break = after(Link::up(0), [7; 10].into_iter().chain([0; 3])).await;
+        assert!(about_to_break.look(70, true).is_up() && about_to_break.look(70, false).is_broken());
     }
 }

@@ -6,9 +6,12 @@ use libp2p::{PeerId, gossipsub, identity::Keypair, mdns, swarm::behaviour::toggl
 
 use crate::Error;
 
-/// How long an address lives without being confirmed, and how often confirmation is asked for.
-const RECORD_LIFE: Duration = Duration::from_secs(90);
-const QUERY_INTERVAL: Duration = Duration::from_secs(20);
+/// How long an address lives without being confirmed, and how often confirmation is asked for, over IPv4 and IPv6. Whoever
+/// comes asks at once, and everybody hears the answers; questions later on are for those who missed that. All answer each
+/// of them, so they are rare, and hardly ever both at once: a thin link is busy for long with the answers.
+const RECORD_LIFE: Duration = Duration::from_secs(240);
+const QUERY_INTERVAL_V4: Duration = Duration::from_secs(60);
+const QUERY_INTERVAL_V6: Duration = Duration::from_secs(77);
 
 /// The longest frame of gossip. Not what limits an announcement: gossipsub takes whatever has come in at once for one
 /// frame when it compares, and closes the stream if that is more. It reads 8 KiB at a time, after part of a frame.
@@ -23,7 +26,8 @@ pub(crate) fn mdns(local: PeerId, ipv6: bool, wanted: bool) -> Toggle<mdns::toki
     if !wanted {
         return None.into();
     }
-    let config = mdns::Config { ttl: RECORD_LIFE, query_interval: QUERY_INTERVAL, enable_ipv6: ipv6 };
+    let query_interval = if ipv6 { QUERY_INTERVAL_V6 } else { QUERY_INTERVAL_V4 };
+    let config = mdns::Config { ttl: RECORD_LIFE, query_interval, enable_ipv6: ipv6 };
     mdns::tokio::Behaviour::new(config, local)
         .inspect_err(|error| tracing::warn!(%error, ipv6, "mDNS is not available"))
         .ok()

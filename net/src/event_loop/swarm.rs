@@ -46,7 +46,9 @@ pub(super) fn build(config: &Config, hello: &Announcement, card: Card) -> Result
     macro_rules! finish {
         ($builder:expr) => {{
             let only_loopback = !config.listen.is_empty() && config.listen.iter().all(is_loopback);
-            let lan = Lan { presence: config.lan, mdns: config.lan && !only_loopback };
+            let has_tcp = config.listen.is_empty() || config.listen.iter().any(is_tcp);
+            let tells: fn(&Multiaddr) -> bool = if has_tcp { is_tcp } else { is_any };
+            let lan = Lan { presence: config.lan, mdns: config.lan && !only_loopback, tells };
             let behaviour = Behaviour::prepare(&config.keypair, lan, hello, card)?;
             Ok($builder
                 .with_relay_client(noise::Config::new, yamux::Config::default)
@@ -93,6 +95,16 @@ pub(super) fn listen(swarm: &mut Swarm<Behaviour>, addresses: &[Multiaddr]) -> R
         Some(error) if accepted == 0 => Err(error),
         Some(_) | None => Ok(()),
     }
+}
+
+/// On the LAN one transport is enough, and an answer to mDNS of half the length; over TCP it shows at once that the other
+/// process ended.
+fn is_tcp(address: &Multiaddr) -> bool {
+    address.iter().any(|part| matches!(part, Protocol::Tcp(_)))
+}
+
+fn is_any(_: &Multiaddr) -> bool {
+    true
 }
 
 fn is_loopback(address: &Multiaddr) -> bool {

@@ -82,6 +82,11 @@ impl Behaviour {
         self.wake();
     }
 
+    /// Whether a call's messages go over this connection.
+    pub(crate) fn carries_call(&self, connection: ConnectionId) -> bool {
+        self.calls.uses(connection)
+    }
+
     /// Whether all that was sent is acknowledged.
     pub(crate) fn is_idle(&self) -> bool {
         self.calls.is_idle()

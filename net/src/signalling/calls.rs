@@ -189,6 +189,11 @@ impl Calls {
         self.calls.values().all(|call| call.unacknowledged.is_empty())
     }
 
+    /// Whether a call speaks on this connection.
+    pub(super) fn uses(&self, connection: ConnectionId) -> bool {
+        self.bound.keys().any(|stream| stream.connection == connection)
+    }
+
     /// Our side says something. Only an invitation opens a call.
     pub(super) fn send(&mut self, now: Instant, peer: PeerId, id: CallId, body: Body) {
         let key = (peer, id);
