@@ -292,6 +292,23 @@ mod tests {
     }
 
     #[test]
+    fn a_packet_that_comes_late_is_decoded_as_if_in_time() {
+        let packets = packets(&voice(9_600), &mut Encoder::new().unwrap());
+        let in_time = decode_all(&packets, |_, decoder, out, packet| assert!(decoder.decode(packet, out)));
+        let late = |forgets: bool| {
+            decode_all(&packets, |i, decoder, out, packet| match i {
+                5 => {
+                    decoder.conceal(480, &mut Vec::new());
+                    assert!(if forgets { decoder.decode_late(packet, out) } else { decoder.decode(packet, out) });
+                }
+                _ => assert!(decoder.decode(packet, out)),
+            })
+        };
+        assert!(late(true) == in_time);
+        assert!(late(false) != in_time);
+    }
+
+    #[test]
     fn silence_becomes_pauses_when_asked_for() {
         let mut encoder = Encoder::new().unwrap();
         encoder.pause_in_silence(true).unwrap();
