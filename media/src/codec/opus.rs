@@ -101,15 +101,35 @@ impl Encoder {
 /// Decodes a voice, and makes up for what is missing.
 pub struct Decoder {
     inner: opusic_c::Decoder,
+    /// Decodes the same, but conceals only what turned out to be lost: a packet that comes after its place was concealed is
+    /// decoded here, as if it had come in time. (libopus' state can't be copied without unsafe code.)
+    patient: opusic_c::Decoder,
+    /// Samples that only `inner` has concealed.
+    concealed: usize,
     buffer: Box<[f32; LONGEST]>,
 }
 
 impl Decoder {
     /// Sets up a decoder.
     pub fn new() -> Result<Self, OpusError> {
-        let mut inner = opusic_c::Decoder::new(opusic_c::Channels::Mono, opusic_c::SampleRate::Hz48000)?;
-        inner.set_complexity(DECODER_COMPLEXITY)?;
-        Ok(Self { inner, buffer: Box::new([0.0; LONGEST]) })
+        let decoder = || {
+            let mut decoder = opusic_c::Decoder::new(opusic_c::Channels::Mono, opusic_c::SampleRate::Hz48000)?;
+            decoder.set_complexity(DECODER_COMPLEXITY)?;
+            Ok::<_, OpusError>(decoder)
+        };
+        Ok(Self { inner: decoder()?, patient: decoder()?, concealed: 0, buffer: Box::new([0.0; LONGEST]) })
+    }
+
+    /// Lets the patient decoder do what `run` is about to do, and before it what was concealed, if that was not in vain.
+    fn follow(&mut self, payload: &[u8], samples: usize, fec: bool, concealed: usize) {
+        let mut concealed = concealed;
+        while concealed > 0 {
+            let part = concealed.min(LONGEST);
+            let _only_its_state_counts = self.patient.decode_float_to_slice(&[], &mut self.buffer[..part], false);
+            concealed -= part;
+        }
+        let buffer = &mut self.buffer[..samples.min(LONGEST)];
+        let _only_its_state_counts = self.patient.decode_float_to_slice(payload, buffer, fec);
     }
 
     fn run(&mut self, payload: &[u8], samples: usize, fec: bool, out: &mut Vec<f32>) -> bool {
@@ -140,7 +160,15 @@ impl Decode for Decoder {
     }
 
     fn decode(&mut self, payload: &[u8], out: &mut Vec<f32>) -> bool {
+        let concealed = std::mem::take(&mut self.concealed);
+        self.follow(payload, LONGEST, false, concealed);
         self.run(payload, LONGEST, false, out)
+    }
+
+    fn decode_late(&mut self, payload: &[u8], out: &mut Vec<f32>) -> bool {
+        self.concealed = 0;
+        std::mem::swap(&mut self.inner, &mut self.patient);
+        self.decode(payload, out)
     }
 
     fn holds_copy(&self, payload: &[u8]) -> bool {
@@ -148,13 +176,21 @@ impl Decode for Decoder {
     }
 
     fn recover(&mut self, next: &[u8], samples: usize, out: &mut Vec<f32>) -> bool {
-        holds_copy(next) && self.run(next, samples, true, out)
+        if !holds_copy(next) {
+            return false;
+        }
+        // The copy takes the place of what was concealed.
+        self.concealed = 0;
+        self.follow(next, samples, true, 0);
+        self.run(next, samples, true, out)
     }
 
     fn conceal(&mut self, samples: usize, out: &mut Vec<f32>) {
         let before = out.len();
         // An empty payload asks for concealment; libopus makes it in steps of 2.5 ms.
-        self.run(&[], samples.next_multiple_of(120), false, out);
+        let whole = samples.next_multiple_of(120);
+        self.concealed = self.concealed.saturating_add(whole).min(2 * LONGEST);
+        self.run(&[], whole, false, out);
         out.resize(before + samples, 0.0);
     }
 }
@@ -253,6 +289,23 @@ mod tests {
         assert!(decoder.is_pause(&pause));
         assert_eq!(decoder.duration(&pause), Some(PACKET));
         assert!(decoder.decode(&pause, &mut out));
+    }
+
+    #[test]
+    fn a_packet_that_comes_late_is_decoded_as_if_in_time() {
+        let packets = packets(&voice(9_600), &mut Encoder::new().unwrap());
+        let in_time = decode_all(&packets, |_, decoder, out, packet| assert!(decoder.decode(packet, out)));
+        let late = |forgets: bool| {
+            decode_all(&packets, |i, decoder, out, packet| match i {
+                5 => {
+                    decoder.conceal(480, &mut Vec::new());
+                    assert!(if forgets { decoder.decode_late(packet, out) } else { decoder.decode(packet, out) });
+                }
+                _ => assert!(decoder.decode(packet, out)),
+            })
+        };
+        assert!(late(true) == in_time);
+        assert!(late(false) != in_time);
     }
 
     #[test]

@@ -39,6 +39,10 @@ pub trait Decode {
     fn is_pause(&self, payload: &[u8]) -> bool;
     /// Appends the sound of a packet; false when it can't.
     fn decode(&mut self, payload: &[u8], out: &mut Vec<f32>) -> bool;
+    /// As `decode`, for a packet in whose place something was concealed since the last was decoded: that is forgotten.
+    fn decode_late(&mut self, payload: &[u8], out: &mut Vec<f32>) -> bool {
+        self.decode(payload, out)
+    }
     /// Whether a payload holds a copy of the packet before it.
     fn holds_copy(&self, payload: &[u8]) -> bool;
     /// Appends the last `samples` before `next`, from the copy in it; false when there is none.
@@ -65,8 +69,20 @@ const SHORTFALL: i64 = 48;
 /// Pulls over which the smallest lag counts: devices ask in bursts.
 const LAG_WINDOW: usize = 20;
 
-/// Pulls between two changes of tempo.
+/// Pulls between two changes of tempo in speech.
 const REST: u32 = 3;
+
+/// Below this mean square (-50 dBFS) nobody speaks: there the tempo changes unheard.
+const QUIET: f32 = 1e-5;
+
+/// So much is looked at to tell: 20 ms.
+const QUIET_FOR: usize = 960;
+
+/// A change of tempo in the midst of a word is heard, a delay that is a little wrong is not: within these (60 ms too much,
+/// 20 ms too little) the next silence is waited for, at most so many pulls (1 s).
+const BEARABLE_EXCESS: i64 = 2_880;
+const BEARABLE_SHORTFALL: i64 = 960;
+const PATIENCE: u32 = 100;
 
 /// A step in the waveform is levelled out over so many samples: 2.5 ms.
 const SEAM: usize = 120;
@@ -288,14 +304,18 @@ impl<D: Decode> AudioPlayout<D> {
             self.waiting = 0;
             return;
         }
-        if self.pulls_since_stretch < REST {
-            return;
-        }
+        while too_much && self.pcm.len() < stretch::ENOUGH && self.decode_next(now) {}
         self.waiting += 1;
+        if !self.is_quiet() {
+            let bearable = -BEARABLE_SHORTFALL..=BEARABLE_EXCESS;
+            let can_wait = bearable.contains(&(least - wanted)) && self.waiting < PATIENCE;
+            if can_wait || self.pulls_since_stretch < REST {
+                return;
+            }
+        }
         // Whole pitch periods are cut unheard; the longer there was none, the less alike the two sides of a cut need be.
         let alike = 0.9 - 0.01 * self.waiting as f32;
         let changed = if too_much {
-            while self.pcm.len() < stretch::ENOUGH && self.decode_next(now) {}
             // Whole pieces, because the rest of a piece comes back as what the next pull ends in.
             stretch::shorten(&mut self.pcm, (least - wanted) as usize / PIECE * PIECE, alike)
         } else {
@@ -308,6 +328,11 @@ impl<D: Decode> AudioPlayout<D> {
             self.pulls_since_stretch = 0;
             self.waiting = 0;
         }
+    }
+
+    /// Nobody speaks in what comes next.
+    fn is_quiet(&self) -> bool {
+        self.pcm.len() >= QUIET_FOR && mixer::energy(&self.pcm) < QUIET
     }
 
     /// Throws away what should have been played before `timestamp`.
@@ -392,7 +417,7 @@ impl<D: Decode> AudioPlayout<D> {
 
     /// Decodes the packet that is next in time; false when it is not there.
     fn decode_next(&mut self, now: i64) -> bool {
-        let State::Playing { next, made_up, .. } = self.state else { return false };
+        let State::Playing { next, made_up, sequence } = self.state else { return false };
         let Some(entry) = self.packets.first_entry().filter(|entry| *entry.key() <= next) else { return false };
         let (timestamp, packet) = entry.remove_entry();
         let next = timestamp + packet.duration;
@@ -402,18 +427,25 @@ impl<D: Decode> AudioPlayout<D> {
         }
         let mut sound = std::mem::take(&mut self.sound);
         sound.clear();
-        let decoded = self.decoder.decode(&packet.payload, &mut sound);
+        let is_late = made_up > 0 && packet.sequence == sequence.wrapping_add(1);
+        let decoded = if is_late {
+            self.decoder.decode_late(&packet.payload, &mut sound)
+        } else {
+            self.decoder.decode(&packet.payload, &mut sound)
+        };
         if decoded {
             self.counts.packets += 1;
         } else {
             self.decoder.conceal(packet.duration as usize, &mut sound);
         }
-        // What was made up was heard in its place: of a packet that others overtook, only as much is heard as the lag may
-        // grow. When nothing came before it, what follows will be as late: then the lag grows. Either way it is decoded
+        // What was made up was heard in its place, and of the packet only as much is heard as the lag may grow: time that
+        // is shifted, and shifted back later, is heard more than 10 ms that were made up. When a queue grows on the way,
+        // what follows will be as late: then the lag grows, unless others overtook this packet. Either way it is decoded
         // whole, so that what follows is.
         let lag = now + self.pcm.len() as i64 - self.delay.base() - timestamp;
         let is_overtaken = self.packets.first_key_value().is_some_and(|(following, _)| *following <= next);
-        let excess = if is_overtaken { (lag - self.delay.wanted()).min(made_up) } else { 0 };
+        let excess =
+            if is_overtaken || !self.delay.is_queueing() { (lag - self.delay.wanted()).min(made_up) } else { 0 };
         let skipped = excess.clamp(0, sound.len() as i64);
         let made_up = if skipped == sound.len() as i64 { made_up - skipped } else { 0 };
         self.state = State::Playing { next, made_up, sequence: packet.sequence };

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 const WINDOW: usize = 400;
 
 /// The wanted delay falls only when it could have been smaller for so long: every change of tempo costs quality, and a
-/// path that was bad a moment ago is seldom good for long. In packets: 3 s.
-const HOLD: u32 = 150;
+/// path that was bad a moment ago is seldom good for long. In packets: 6 s.
+const HOLD: u32 = 300;
 
 /// A packet of 20 ms, and how many of them one packet holds at most (RFC 6716, section 3.2).
 const SHORT: i64 = 960;
@@ -24,9 +24,11 @@ const MUCH_LESS: i64 = 480;
 /// What it costs to have one packet in a hundred too late: as much as 15 ms of delay.
 const COST_PER_HUNDREDTH: i64 = 720;
 
-/// What was needed so often in the last second is needed now: a queue on the way fills within moments, and is gone a
-/// second later. It is not remembered for as long as jitter is.
+/// What was needed so often within a second is needed now: a queue on the way fills within moments. One that breathes fills
+/// again within seconds, and to follow each breath costs more quality than the delay is worth: it is remembered for 5 s,
+/// not as long as jitter is.
 const SURGE: i64 = 48_000;
+const SURGE_HELD: i64 = 240_000;
 const SURGE_PACKETS: usize = 2;
 
 /// Less than this more (20 ms) is not worth a change of tempo.
@@ -77,8 +79,8 @@ pub(super) struct Delay {
     sorted: Vec<i64>,
     /// Timestamps and transits of what came in order, as long ago as a queue may last.
     recent: VecDeque<(i64, i64)>,
-    /// The transit that several of them had in the last second, or more.
-    surge: Option<i64>,
+    /// The transit that several of them had within a second, or more, and when.
+    surge: Option<(i64, i64)>,
     /// Since this timestamp all that came in order was later than this transit.
     late_since: Option<(i64, i64)>,
     /// The newest timestamp, unwrapped.
@@ -151,7 +153,10 @@ impl Delay {
                 *least = *transit;
             }
         }
-        self.surge = largest.into_iter().min().filter(|surge| *surge > i64::MIN);
+        let Some(surge) = largest.into_iter().min().filter(|surge| *surge > i64::MIN) else { return };
+        if self.surge.is_none_or(|(held, since)| surge >= held || timestamp - since > SURGE_HELD) {
+            self.surge = Some((surge, timestamp));
+        }
     }
 
     /// How long everything has stood in a queue in the last moments.
@@ -225,6 +230,11 @@ impl Delay {
         self.sorted.iter().enumerate().map(cost).min().map_or(0, |(_, transit)| transit)
     }
 
+    /// For a while now all that came was late: a queue grows on the way.
+    pub(super) fn is_queueing(&self) -> bool {
+        self.late_since.zip(self.newest).is_some_and(|((since, _), newest)| newest - since >= JITTER)
+    }
+
     /// The smallest transit of late.
     pub(super) fn base(&self) -> i64 {
         self.sorted.first().copied().unwrap_or(0)
@@ -234,7 +244,8 @@ impl Delay {
     pub(super) fn wanted(&self) -> i64 {
         let base = self.base();
         let target = self.target.unwrap_or(base);
-        let target = self.surge.filter(|surge| *surge > target + FOLLOWED).unwrap_or(target);
+        let surge = self.surge.map(|(transit, _)| transit);
+        let target = surge.filter(|surge| *surge > target + FOLLOWED).unwrap_or(target);
         (target - base).clamp(0, MOST - MARGIN) + MARGIN
     }
 }
@@ -305,7 +316,8 @@ mod tests {
         let seen = beside_a_queue(9_600, 2);
         assert_eq!(seen[59], (MARGIN, 0));
         assert!(seen[60..80].iter().all(|(wanted, _)| *wanted == MARGIN + 9_600), "{:?}", &seen[60..80]);
-        assert!(seen[91..].iter().all(|(wanted, _)| *wanted == MARGIN), "{:?}", &seen[85..100]);
+        assert!(seen[80..120].iter().all(|(wanted, _)| *wanted == MARGIN + 9_600), "{:?}", &seen[80..120]);
+        assert!(seen[141..].iter().all(|(wanted, _)| *wanted == MARGIN), "{:?}", &seen[135..150]);
     }
 
     #[test]
