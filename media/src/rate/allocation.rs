@@ -17,6 +17,8 @@ const VOICE_WITH_COPIES: Bitrate = Bitrate::from_bps(160_000);
 /// twice as many, half as late.
 const PACKETS: u32 = 50;
 const MANY_PACKETS: u32 = 100;
+/// As good in packets of half the length.
+const VOICE_IN_MANY: Bitrate = Bitrate::from_bps(48_000);
 const PLENTY: Bitrate = Bitrate::from_bps(250_000);
 const PLENTY_NO_MORE: Bitrate = Bitrate::from_bps(180_000);
 /// On thin paths the headers of so many would cost as much as the voice: there are fewer from the first total down, until
@@ -81,7 +83,7 @@ impl Allocation {
     /// Divides the total anew. `self` is how it was divided before.
     pub(crate) fn divide(self, total: Bitrate, demand: Demand) -> Self {
         let loss = if demand.loss.is_finite() { demand.loss.clamp(0.0, MAX_REPAIR) } else { 0.0 };
-        let has_copies = self.voice > VOICE[0];
+        let has_copies = self.voice > VOICE[0] && self.voice_packets != MANY_PACKETS;
         let is_lossy = loss > if has_copies { LOSSY_NO_MORE } else { LOSSY };
         let is_alone = !demand.with_picture && !demand.with_screen;
         let voice_packets = if total < if self.voice_packets == FEW_PACKETS { THIN_NO_MORE } else { THIN } {
@@ -106,7 +108,11 @@ impl Allocation {
         } else {
             total.scaled(COPIES_SHARE)
         };
-        let voice = if is_lossy { alone.max(copies.min(VOICE_WITH_COPIES)) } else { alone };
+        let voice = match voice_packets {
+            MANY_PACKETS => VOICE_IN_MANY,
+            _ if is_lossy => alone.max(copies.min(VOICE_WITH_COPIES)),
+            _ => alone,
+        };
         let rest = total.saturating_sub(Bitrate::from_bps(voice.as_bps() + headers));
         if is_alone {
             return Self { voice, voice_packets, repair: Bitrate::default(), picture: None, screen: None };
@@ -212,7 +218,7 @@ mod tests {
     #[test]
     fn a_voice_without_pictures_may_repeat_itself_as_often_as_there_is_room() {
         let voice = |kbps, loss| of(kbps, Demand { with_picture: false, loss, ..CAMERA }).voice.as_bps() / 1_000;
-        assert_eq!([3_000, 140, 64].map(|kbps| voice(kbps, 0.0)), [32, 32, 32]);
+        assert_eq!([3_000, 140, 64].map(|kbps| voice(kbps, 0.0)), [48, 32, 32]);
         assert_eq!([3_000, 400, 140, 64].map(|kbps| voice(kbps, 0.2)), [160, 160, 85, 37]);
     }
 

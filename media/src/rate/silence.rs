@@ -10,11 +10,13 @@ const UNHEARD: Duration = Duration::from_millis(300);
 const MIN_WINDOW: usize = 6_000;
 /// Before anything was heard at all no more is sent than a large picture with its voice, bytes.
 const FIRST_WINDOW: usize = 48_000;
-/// When a report is late (more than this, and so many times as late as usual: some are lost), pictures are held until one
-/// comes, but for what is less than this on the way. No more is concluded from it: where reports get lost, it happens all
-/// the time.
+/// When a report is late (more than this, and so many times as late as usual: some are lost, and more on a path that loses
+/// this part at all times), pictures are held until one comes, but for what is less than this on the way. No more is concluded
+/// from it: where reports get lost, it happens all the time.
 const LATE: Duration = Duration::from_millis(120);
 const LATE_REPORTS: u32 = 3;
+const LOSSY: f32 = 0.15;
+const LATE_REPORTS_IF_LOSSY: u32 = 5;
 pub(super) const SILENT_WINDOW: usize = MIN_WINDOW;
 /// Still for so long, when those that come are late; and for so long every packet counts.
 pub(super) const HELD_ON: Duration = Duration::from_millis(120);
@@ -39,9 +41,10 @@ pub(super) fn window(bps: f32, loop_time: Option<Duration>) -> usize {
     })
 }
 
-/// Without a report for longer than this, pictures are held. `apart`: how far reports come from each other.
-pub(super) fn patience(apart: Duration) -> Duration {
-    LATE.max(apart * LATE_REPORTS)
+/// Without a report for longer than this, pictures are held. `apart`: how far reports come from each other; `loss`: the part
+/// of packets that the path usually loses.
+pub(super) fn patience(apart: Duration, loss: f32) -> Duration {
+    LATE.max(apart * if loss > LOSSY { LATE_REPORTS_IF_LOSSY } else { LATE_REPORTS })
 }
 
 /// A time without reports.

@@ -6,8 +6,9 @@ use tokio::time::{Instant, sleep_until};
 
 /// How often it is looked whether anything arrives.
 const LOOK_INTERVAL: Duration = Duration::from_millis(300);
-/// Something arrived at so many looks in a row: a flow. And at none of so many after that: the path is broken. Reports
-/// come once a second even when both are muted, and that is no flow that could cease.
+/// So many packets since the last look, or any at so many looks in a row: a flow. And none at so many after that: the path is
+/// broken. Reports come once a second even when both are muted, and that is no flow that could cease.
+const MANY: u64 = 5;
 const FLOWS: u32 = 3;
 const CEASED: u32 = 4;
 /// How often it is looked on a path whose checks fail, and how often at most: a few checks may be lost in a row.
@@ -112,6 +113,7 @@ impl Pulse {
         let (with, without) = match (arrived == self.arrived, flowed) {
             (true, true) => (self.with, self.without + 1),
             (true, false) => (0, 0),
+            (false, _) if arrived.saturating_sub(self.arrived) >= MANY => (FLOWS, 0),
             (false, _) if self.without > 1 => (1, 0),
             (false, _) => ((self.with + 1).min(FLOWS), 0),
         };
@@ -163,6 +165,9 @@ mod tests {
         let flowing = after(Link::up(0), [7; 10]).await;
         let flowed_for = start.elapsed();
         assert!(after(Link::up(0), [7; 10].into_iter().chain([0; 3])).await.is_up());
+        assert!(after(Link::up(0), [1, 1, 1, 0, 0, 0, 0]).await.is_broken());
+        assert!(after(Link::up(0), [9, 0, 0, 0, 0]).await.is_broken(), "it ended as soon as it had begun");
+        assert!(after(Link::up(0), [4, 0, 0, 0, 0]).await.is_up(), "these were reports");
         let start = Instant::now();
         let mut link = flowing;
         while link.is_up() {

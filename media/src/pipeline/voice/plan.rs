@@ -10,8 +10,9 @@ use crate::{codec::opus::PACKET, rate::Bitrate, rtp::PathReport};
 /// What a voice may take, copies included, until somebody says otherwise.
 const DEFAULT_BUDGET: VoiceBudget = VoiceBudget { bitrate: Bitrate::from_bps(160_000), packets: 50 };
 
-/// More is not heard in speech.
+/// More is not heard in speech; in packets of 10 ms, not more than this.
 const FINEST_BPS: u32 = 40_000;
+const FINEST_SHORT_BPS: u32 = 48_000;
 
 /// Below, syllables begin to suffer.
 const COARSEST_BPS: u32 = 16_000;
@@ -103,7 +104,8 @@ impl Planner {
                 50..100 => PACKET,
                 100.. => SHORT_PACKET,
             };
-            return Plan { bitrate: fit(budget), fec_percent: 0, copies: 0, samples };
+            let finest = if samples == SHORT_PACKET { FINEST_SHORT_BPS } else { FINEST_BPS };
+            return Plan { bitrate: fit(budget, finest), fec_percent: 0, copies: 0, samples };
         }
         let samples = if self.is_thin() { LONG_PACKET } else { PACKET };
         let worth = if loss_percent < MORE_COPIES_FROM_PERCENT { 2 } else { 3 };
@@ -114,13 +116,18 @@ impl Planner {
             0 => loss_percent.clamp(*FEC_PERCENT.start(), *FEC_PERCENT.end()),
             _ => *FEC_PERCENT.start(),
         };
-        Plan { bitrate: fit(budget / (copies + 1)), fec_percent: fec_percent as u8, copies: copies as u8, samples }
+        Plan {
+            bitrate: fit(budget / (copies + 1), FINEST_BPS),
+            fec_percent: fec_percent as u8,
+            copies: copies as u8,
+            samples,
+        }
     }
 }
 
-fn fit(bps: u32) -> Bitrate {
+fn fit(bps: u32, finest_bps: u32) -> Bitrate {
     // What does not even allow for a coarse voice is for the pacer to sort out: less would not be understood.
-    Bitrate::from_bps(bps.clamp(COARSEST_BPS / 2, FINEST_BPS))
+    Bitrate::from_bps(bps.clamp(COARSEST_BPS / 2, finest_bps))
 }
 
 #[cfg(test)]
