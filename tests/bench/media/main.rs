@@ -73,7 +73,8 @@ fn measure_all(options: &Options) -> anyhow::Result<ExitCode> {
         anyhow::bail!("there is no link {unknown:?}; there are {}", names.join(", "));
     }
     let wanted = |link: &&Link| options.only.is_empty() || options.only.iter().any(|name| name == link.name);
-    let systems = [Some(System::Parlor), options.browser.is_some().then_some(System::Browser)];
+    let systems =
+        [(!options.browser_alone).then_some(System::Parlor), options.browser.is_some().then_some(System::Browser)];
     let mut cells = VecDeque::new();
     for run in options.first..options.first + options.repeat {
         for link in links.iter().filter(wanted) {

@@ -19,6 +19,9 @@ pub(crate) struct Options {
     /// A folder with `node_modules/playwright-core`: measure the browser, too.
     #[arg(long, value_name = "DIR")]
     pub(crate) browser: Option<PathBuf>,
+    /// Measure the browser alone.
+    #[arg(long, requires = "browser")]
+    pub(crate) browser_alone: bool,
     /// The browser's program.
     #[arg(long, value_name = "PROGRAM", default_value = "/usr/bin/chromium")]
     pub(crate) chromium: PathBuf,
