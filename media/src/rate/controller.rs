@@ -257,7 +257,7 @@ impl Controller {
     /// So much is on the way that pictures wait until something is heard of it: less, once reports fail to come.
     pub(crate) fn is_blocked(&self, now: Instant, sent: &History) -> bool {
         let heard = self.last_report;
-        let patience = silence::patience(self.reports_apart, self.losses.usual());
+        let patience = self.patience();
         let is_late = |since: Instant| now.saturating_duration_since(since) > patience;
         let is_silent = heard.is_some_and(is_late) && sent.waiting_since(heard).is_some_and(is_late);
         let window = if is_silent || self.unheard(now, silence::HELD_ON).is_some() {
@@ -279,7 +279,7 @@ impl Controller {
             return;
         }
         let elapsed = self.last_report.replace(now).map_or(Duration::ZERO, |last| now.saturating_duration_since(last));
-        if elapsed > silence::patience(self.reports_apart, self.losses.usual()) {
+        if elapsed > self.patience() {
             self.unheard = Some((now, elapsed));
         }
         let elapsed = elapsed.min(Duration::from_millis(300));
@@ -340,6 +340,11 @@ impl Controller {
             // What waits is for a path that is no more.
             self.overflowed = Some(OVERFLOW);
         }
+    }
+
+    /// A report that is later than this is missed.
+    fn patience(&self) -> Duration {
+        silence::patience(self.reports_apart, self.losses.usual())
     }
 
     /// For how long reports failed to come, if that was a moment ago and packets are late since.
