@@ -17,9 +17,11 @@
 //! In the tradition of RFC 8298 (SCReAM), RFC 6817 (LEDBAT) and draft-ietf-rmcat-gcc.
 
 mod climb;
+mod drain;
 
 use std::time::{Duration, Instant};
 
+use self::drain::Drain;
 use super::{
     Bitrate, History,
     delay::Delays,
@@ -40,34 +42,16 @@ pub(crate) struct Outcome {
     pub(crate) bytes: u32,
 }
 
-/// Below this not even the thinnest voice gets through, and while a long queue is drained below this.
+/// Below this not even the thinnest voice gets through.
 const MIN_BPS: f32 = 43_000.0;
-const MIN_DRAINING_BPS: f32 = 31_500.0;
-const LONG_QUEUE_MS: f32 = 120.0;
 /// A queue of this length is ours, or somebody's; longer on noisy paths, by this many times the noise.
 const QUEUE_MS: f32 = 25.0;
 const NOISE_FACTOR: f32 = 3.0;
 /// On a thin path a packet of the voice is late by itself, not only behind others.
 const PACKET_BITS: f32 = 1_600.0;
 const MAX_THRESHOLD_MS: f32 = 150.0;
-/// The rate climbs by so much a second right after it was too much (or by this part of it, if that is less), and by
-/// twice as much each second later. That it is the same for everyone makes shares of one link even.
-const SLOPE_BPS: f32 = 50_000.0;
-const SLOPE: f32 = 0.12;
-/// Or by this part of it where a queue seems to begin.
-const CAUTIOUS_SLOPE: f32 = 0.02;
-/// Or by this part of it, and no more than this, near the rate that was too much before.
-const NEAR_SLOPE: f32 = 0.06;
-const NEAR_SLOPE_BPS: f32 = 30_000.0;
-/// On a narrow path it gets steeper more slowly: there is little room for what was too much.
-const STEEPER: f32 = 1.25;
-const NARROW_STEEPER: f32 = 0.7;
 /// A path of less than this is narrow.
 const NARROW_BPS: f32 = 400_000.0;
-/// After a queue the rate goes on at this part of what got through.
-const BACK_OFF: f32 = 0.88;
-/// And at this part while the queue is drained, or less, the longer it is.
-const DRAIN: f32 = 0.82;
 /// Over this time is looked at what gets through while a queue stands; and over this, when it has grown at once.
 const GROWN: Duration = Duration::from_millis(300);
 const GROWN_AT_ONCE: Duration = Duration::from_millis(150);
@@ -77,23 +61,12 @@ const GROWN_UNSEEN: Duration = Duration::from_millis(80);
 const PLAINLY: f32 = 1.5;
 /// A path that carries less than this part of what is sent has become narrow.
 const NARROWED: f32 = 0.3;
-/// What was sent meanwhile is worth nothing when it needs longer than this.
-const TOO_LATE: Duration = Duration::from_millis(600);
 /// So many packets that did not fit into a queue are not worth repairing. On paths that lose packets at all times, those
 /// are not counted.
 const OVERFLOW: usize = 8;
 const OVERFLOW_LOSS: f32 = 0.08;
-/// A queue is drained in about this time.
-const DRAIN_MS: f32 = 400.0;
 /// Losses without a queue that are no accident any more.
 const EXCESS_LOSS: f32 = 0.15;
-/// A queue that has the same length for so long, whatever is sent, is none: the path has become longer.
-const STILL_AFTER: Duration = Duration::from_millis(900);
-const STILL_MS: f32 = 8.0;
-/// A queue that survives a back-off for this long is somebody else's.
-const OTHERS_AFTER: Duration = Duration::from_millis(1_500);
-/// Thinner links are filled by ourselves.
-const OTHERS_MIN_BPS: f32 = 500_000.0;
 /// Others go, and paths change: after this long it is looked at anew.
 const OTHERS_LIFE: Duration = Duration::from_secs(60);
 /// Who was noticed once is expected to fill the queue again.
@@ -143,7 +116,7 @@ enum Mode {
     /// No limit was met yet.
     Starting,
     /// The rate was too much, and is lowered until the queue is gone.
-    Draining { since: Instant, until: Instant, first: f32, got_through: f32, queue_ms: f32 },
+    Draining(Drain),
     /// The queue is gone.
     Climbing { since: Instant },
     /// Somebody else fills the queue.
@@ -155,13 +128,29 @@ fn micros_since(epoch: Instant, at: Instant) -> i64 {
     at.saturating_duration_since(epoch).as_micros() as i64 - epoch.saturating_duration_since(at).as_micros() as i64
 }
 
-/// A queue when it was noticed.
+/// What the newest reports look like.
 #[derive(Clone, Copy, Debug)]
-struct Drained {
-    since: Instant,
-    /// What got through then.
-    first: f32,
+struct Seen {
+    now: Instant,
+    /// Since the report before.
+    elapsed: Duration,
+    /// The last report told of losses.
+    lost: bool,
     queue_ms: f32,
+    /// More than this is a queue.
+    threshold_ms: f32,
+    /// The queue is so new that only the newest packets show it.
+    is_sudden: bool,
+    /// Packets that were sent together say that the path carries so little of what is sent, bit/s.
+    narrow: Option<f32>,
+    /// What arrives, bit/s: before a queue was noticed that grew at once, more did.
+    got_through: f32,
+}
+
+impl Seen {
+    fn is_queue(&self) -> bool {
+        self.queue_ms > self.threshold_ms
+    }
 }
 
 impl Controller {
@@ -201,7 +190,7 @@ impl Controller {
     /// What the rate is when the queue that is being drained is gone: sizes of pictures follow this one.
     pub(crate) fn sustainable(&self) -> Bitrate {
         match self.mode {
-            Mode::Draining { got_through, .. } => Bitrate::from_bps(self.target.max(got_through * BACK_OFF) as u32),
+            Mode::Draining(drain) => Bitrate::from_bps(self.target.max(drain.afterwards()) as u32),
             Mode::Starting | Mode::Climbing { .. } | Mode::Beside { .. } => self.target(),
         }
     }
@@ -224,7 +213,7 @@ impl Controller {
             Mode::Starting | Mode::Climbing { .. } => {
                 self.target >= NARROW_BPS * 0.75 && self.queue_ms() < self.threshold_ms()
             }
-            Mode::Draining { .. } | Mode::Beside { .. } => false,
+            Mode::Draining(_) | Mode::Beside { .. } => false,
         };
         if is_free { self.losses.usual() } else { 0.0 }
     }
@@ -250,7 +239,7 @@ impl Controller {
     pub(crate) fn is_limited(&self) -> bool {
         match self.mode {
             Mode::Starting => false,
-            Mode::Draining { .. } | Mode::Climbing { .. } | Mode::Beside { .. } => self.target < self.max * 0.95,
+            Mode::Draining(_) | Mode::Climbing { .. } | Mode::Beside { .. } => self.target < self.max * 0.95,
         }
     }
 
@@ -285,7 +274,7 @@ impl Controller {
         let elapsed = elapsed.min(Duration::from_millis(300));
         self.reports_apart = (self.reports_apart * 15 + elapsed) / 16;
         let keep_base = match self.mode {
-            Mode::Starting | Mode::Climbing { .. } | Mode::Draining { .. } => false,
+            Mode::Starting | Mode::Climbing { .. } | Mode::Draining(_) => false,
             Mode::Beside { since, .. } => now.saturating_duration_since(since) < OTHERS_LIFE,
         };
         let mut newest = None;
@@ -314,7 +303,7 @@ impl Controller {
             self.target = self.target.max(silence.ended(outcomes, self.losses.usual())).min(self.max);
             self.mode = Mode::Starting;
         }
-        if let (Mode::Draining { .. }, Some(overflowed)) = (self.mode, &mut self.overflowed)
+        if let (Mode::Draining(_), Some(overflowed)) = (self.mode, &mut self.overflowed)
             && self.losses.sudden() > OVERFLOW_LOSS
         {
             *overflowed += lost;
@@ -323,7 +312,8 @@ impl Controller {
         if outcomes.len() >= FLOOD && lost_part > FLOOD_LOSS && self.mode == Mode::Starting {
             self.flooded(1.0 - lost_part);
         } else {
-            self.decide(now, elapsed, lost > 0);
+            let seen = self.look(now, elapsed, lost > 0);
+            self.decide(&seen);
         }
     }
 
@@ -364,15 +354,31 @@ impl Controller {
         (QUEUE_MS + alone_ms + NOISE_FACTOR * self.delays.noise_ms()).min(MAX_THRESHOLD_MS)
     }
 
-    fn decide(&mut self, now: Instant, elapsed: Duration, lost: bool) {
+    fn decide(&mut self, seen: &Seen) {
+        let now = seen.now;
+        let is_free = matches!(self.mode, Mode::Starting | Mode::Climbing { .. }) && !seen.is_queue();
+        if is_free && self.losing(now, seen.got_through) {
+            return;
+        }
+        match self.mode {
+            Mode::Climbing { .. } if seen.is_queue() && self.others_until.is_some_and(|until| now < until) => {
+                self.mode = Mode::Beside { since: now, reacted: now };
+            }
+            Mode::Starting | Mode::Climbing { .. } if seen.is_queue() => self.met(seen),
+            Mode::Starting => self.start(seen),
+            Mode::Climbing { since } => self.climb(seen, since),
+            Mode::Draining(drain) => self.go_on_draining(seen, drain),
+            Mode::Beside { since, reacted } => self.go_on_beside(seen, since, reacted),
+        }
+    }
+
+    fn look(&self, now: Instant, elapsed: Duration, lost: bool) -> Seen {
         // Sent together, they arrive far from each other: a path that only became longer would not do that.
         let narrow = self.width.newest_bps(now).filter(|bps| *bps < self.target * NARROWED);
-        let is_draining = matches!(self.mode, Mode::Draining { .. });
+        let is_draining = matches!(self.mode, Mode::Draining(_));
         let is_sudden = self.is_late() && (narrow.is_some() || is_draining && self.target >= THIN_BPS);
         let queue_ms = if is_sudden { self.queue_ms().max(self.delays.newest_ms()) } else { self.queue_ms() };
         let threshold_ms = self.threshold_ms();
-        let queued = queue_ms > threshold_ms;
-        // A queue that grew at once was met a moment ago: before that, more got through.
         let span = if is_sudden && narrow.is_some() {
             GROWN_UNSEEN
         } else if queue_ms > threshold_ms * 3.0 {
@@ -382,120 +388,20 @@ impl Controller {
         };
         let got_through = self.delivery.bps(span).unwrap_or(self.target);
         let got_through = if is_sudden { narrow.map_or(got_through, |bps| bps.min(got_through)) } else { got_through };
-        let follows_losses = match self.mode {
-            Mode::Starting | Mode::Climbing { .. } => !queued,
-            Mode::Draining { .. } | Mode::Beside { .. } => false,
-        };
-        if follows_losses && self.losing(now, got_through) {
-            return;
-        }
-        match self.mode {
-            Mode::Climbing { .. } if queued && self.others_until.is_some_and(|until| now < until) => {
-                self.mode = Mode::Beside { since: now, reacted: now };
-            }
-            Mode::Starting | Mode::Climbing { .. } if queued => {
-                let drained = Drained { since: now, first: got_through.min(self.target), queue_ms };
-                let before = self.target;
-                self.drain(now, drained, drained.first, queue_ms);
-                if is_sudden {
-                    self.width.forget_all_but_newest();
-                }
-                let unheard = self.unheard(now, silence::SUSPICION).filter(|_| is_sudden);
-                let meanwhile = unheard.map_or(0.0, |unheard| unheard.as_secs_f32() * before);
-                if meanwhile > TOO_LATE.as_secs_f32() * got_through {
-                    self.overflowed = Some(OVERFLOW);
-                }
-            }
-            // Near the limit, perhaps.
-            Mode::Starting | Mode::Climbing { .. } if queue_ms > threshold_ms * 0.6 => {
-                self.raise(now, self.target * CAUTIOUS_SLOPE, elapsed);
-            }
-            Mode::Starting => self.raise(now, f32::INFINITY, elapsed),
-            Mode::Climbing { since } => {
-                let seconds = now.saturating_duration_since(since).as_secs_f32();
-                let steeper = if self.target < NARROW_BPS { NARROW_STEEPER } else { STEEPER };
-                let slope_bps = SLOPE_BPS.min(self.target * SLOPE) * (seconds * steeper).min(8.0).exp2();
-                let near = self.known.is_some_and(|known| known.is_near(self.target));
-                self.raise(
-                    now,
-                    if near { slope_bps.min(self.target * NEAR_SLOPE).min(NEAR_SLOPE_BPS) } else { slope_bps },
-                    elapsed,
-                );
-            }
-            Mode::Draining { since, until, first, got_through: before, queue_ms: queue_before } => {
-                if (queue_ms - self.still.1).abs() > STILL_MS {
-                    self.still = (now, queue_ms);
-                }
-                if !queued && queue_ms < threshold_ms * 0.8 {
-                    self.target = self.target.max(before * BACK_OFF).clamp(MIN_BPS, self.max);
-                    // What overflowed is no path without a queue.
-                    self.losses.accept();
-                    self.mode = Mode::Climbing { since: now };
-                } else if now.saturating_duration_since(self.still.0) > STILL_AFTER
-                    && now.saturating_duration_since(since) > STILL_AFTER
-                    // A queue that we keep full by ourselves overflows.
-                    && self.losses.recent() < 0.03
-                    && (got_through < first * 0.75 || self.target <= MIN_BPS && self.losses.recent() < 0.01)
-                {
-                    tracing::debug!(ms = queue_ms, "what was taken for a queue is the path");
-                    self.delays.rebase();
-                    self.target = self.target.max(first * BACK_OFF);
-                    self.mode = Mode::Climbing { since: now };
-                } else if now.saturating_duration_since(since) > OTHERS_AFTER
-                    && queue_ms > queue_before * 0.5
-                    && got_through < first * 0.75
-                    && first > OTHERS_MIN_BPS
-                {
-                    tracing::debug!(bps = self.target as u32, "somebody else keeps the queue full");
-                    self.others_until = Some(now + OTHERS_MEMORY);
-                    self.wall = None;
-                    self.target = self.target.max(first * OTHERS_BACK_OFF * OTHERS_BACK_OFF);
-                    self.mode = Mode::Beside { since: now, reacted: now };
-                } else if now >= until || is_sudden && narrow.is_some() {
-                    let drained = Drained { since, first, queue_ms: queue_before };
-                    // While much waits, what arrives is what the path carries; later it is what we send.
-                    let got_through = if queue_ms > threshold_ms * 2.0 { got_through.min(before) } else { before };
-                    self.drain(now, drained, got_through, queue_ms);
-                }
-            }
-            Mode::Beside { since, reacted } => {
-                if !queued {
-                    self.mode = Mode::Climbing { since: now };
-                } else if lost && self.losses.excess() > 0.005 {
-                    if now.saturating_duration_since(reacted) > self.loop_time + Duration::from_millis(400) {
-                        self.target = (self.target * OTHERS_BACK_OFF).max(MIN_BPS);
-                        self.mode = Mode::Beside { since, reacted: now };
-                    }
-                } else {
-                    self.raise(now, OTHERS_SLOPE_BPS, elapsed);
-                }
-            }
-        }
+        Seen { now, elapsed, lost, queue_ms, threshold_ms, is_sudden, narrow, got_through }
     }
 
-    /// A queue builds: less than gets through, until it is gone.
-    fn drain(&mut self, now: Instant, drained: Drained, got_through: f32, queue_ms: f32) {
-        if got_through < THIN_BPS && (drained.since == now || self.wall.is_none()) {
-            self.wall = Some(Wall::met(now, got_through, self.wall));
+    /// While somebody else fills the queue, losses decide.
+    fn go_on_beside(&mut self, seen: &Seen, since: Instant, reacted: Instant) {
+        let now = seen.now;
+        if !seen.is_queue() {
+            self.mode = Mode::Climbing { since: now };
+        } else if !seen.lost || self.losses.excess() <= 0.005 {
+            self.raise(now, OTHERS_SLOPE_BPS, seen.elapsed);
+        } else if now.saturating_duration_since(reacted) > self.loop_time + Duration::from_millis(400) {
+            self.target = (self.target * OTHERS_BACK_OFF).max(MIN_BPS);
+            self.mode = Mode::Beside { since, reacted: now };
         }
-        self.known = Some(Known::met(now, got_through));
-        if drained.since == now {
-            self.overflowed = Some(0);
-        }
-        // The voice goes on in any case: on a thin path there is little to lower.
-        let less = (DRAIN - queue_ms / DRAIN_MS).clamp(0.4, DRAIN);
-        let least = if queue_ms > LONG_QUEUE_MS { MIN_DRAINING_BPS } else { MIN_BPS };
-        self.target = (got_through * less).min(self.target).clamp(least, self.max);
-        // Until what is sent now is reported on.
-        let until = now + self.loop_time + Duration::from_millis(100);
-        self.mode = Mode::Draining {
-            since: drained.since,
-            until,
-            first: drained.first,
-            got_through,
-            queue_ms: drained.queue_ms,
-        };
-        tracing::debug!(bps = self.target as u32, "a queue builds");
     }
 
     /// Only a part of what was sent at once got through. That there is no more was not seen yet.

@@ -2,8 +2,22 @@
 
 use std::time::{Duration, Instant};
 
-use super::{super::wall::LATELY, Controller, MIN_BPS, Mode, NARROW_BPS, QUEUE_MS};
+use super::{super::wall::LATELY, Controller, MIN_BPS, Mode, NARROW_BPS, QUEUE_MS, Seen};
 
+/// The rate climbs by so much a second right after it was too much (or by this part of it, if that is less), and by
+/// twice as much each second later. That it is the same for everyone makes shares of one link even.
+const SLOPE_BPS: f32 = 50_000.0;
+const SLOPE: f32 = 0.12;
+/// Or by this part of it where a queue seems to begin.
+const CAUTIOUS_SLOPE: f32 = 0.02;
+/// Or by this part of it, and no more than this, near the rate that was too much before.
+const NEAR_SLOPE: f32 = 0.06;
+const NEAR_SLOPE_BPS: f32 = 30_000.0;
+/// On a narrow path it gets steeper more slowly: there is little room for what was too much.
+const STEEPER: f32 = 1.25;
+const NARROW_STEEPER: f32 = 0.7;
+/// Where the queue is longer than this part of what is taken for one, one seems to begin.
+const CAUTION: f32 = 0.6;
 /// Less than this part of what is taken for a queue is none.
 const NO_QUEUE: f32 = 0.4;
 /// Never by more than this part a second, which is also how it starts.
@@ -13,6 +27,26 @@ const HEADROOM: f32 = 1.6;
 const HEADROOM_BPS: f32 = 60_000.0;
 
 impl Controller {
+    /// Nothing is known of a limit: as steeply as may be.
+    pub(super) fn start(&mut self, seen: &Seen) {
+        self.climb_by(seen, f32::INFINITY);
+    }
+
+    /// There was a limit, until `since`.
+    pub(super) fn climb(&mut self, seen: &Seen, since: Instant) {
+        let seconds = seen.now.saturating_duration_since(since).as_secs_f32();
+        let steeper = if self.target < NARROW_BPS { NARROW_STEEPER } else { STEEPER };
+        let slope_bps = SLOPE_BPS.min(self.target * SLOPE) * (seconds * steeper).min(8.0).exp2();
+        let near = self.known.is_some_and(|known| known.is_near(self.target));
+        self.climb_by(seen, if near { slope_bps.min(self.target * NEAR_SLOPE).min(NEAR_SLOPE_BPS) } else { slope_bps });
+    }
+
+    fn climb_by(&mut self, seen: &Seen, slope_bps: f32) {
+        let near_a_queue = seen.queue_ms > seen.threshold_ms * CAUTION;
+        let slope_bps = if near_a_queue { self.target * CAUTIOUS_SLOPE } else { slope_bps };
+        self.raise(seen.now, slope_bps, seen.elapsed);
+    }
+
     /// By so much a second, as far as it was proven and what is known allows.
     pub(super) fn raise(&mut self, now: Instant, slope_bps: f32, elapsed: Duration) {
         let seconds = elapsed.as_secs_f32();
