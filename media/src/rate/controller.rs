@@ -69,6 +69,10 @@ const OVERFLOW_LOSS: f32 = 0.08;
 const EXCESS_LOSS: f32 = 0.15;
 /// Others go, and paths change: after this long it is looked at anew.
 const OTHERS_LIFE: Duration = Duration::from_secs(60);
+/// The same length is this, more or less.
+const STILL_MS: f32 = 8.0;
+/// Whoever fills a queue makes room for us, and takes what we leave: it changes.
+const OTHERS_STILL_AFTER: Duration = Duration::from_secs(2);
 /// Who was noticed once is expected to fill the queue again.
 const OTHERS_MEMORY: Duration = Duration::from_secs(25);
 /// Beside others the rate climbs by this much a second, and falls by this factor at a loss.
@@ -100,7 +104,7 @@ pub(crate) struct Controller {
     known: Option<Known>,
     /// What packets that left together show of the path.
     width: Width,
-    /// Since when the queue that is being drained has had this length, milliseconds.
+    /// Since when the queue has had this length, milliseconds.
     still: (Instant, f32),
     /// Somebody else was there lately: until then a queue is taken to be theirs.
     others_until: Option<Instant>,
@@ -145,6 +149,8 @@ struct Seen {
     narrow: Option<f32>,
     /// What arrives, bit/s: before a queue was noticed that grew at once, more did.
     got_through: f32,
+    /// The queue has had this length for so long.
+    still: Duration,
 }
 
 impl Seen {
@@ -372,7 +378,7 @@ impl Controller {
         }
     }
 
-    fn look(&self, now: Instant, elapsed: Duration, lost: bool) -> Seen {
+    fn look(&mut self, now: Instant, elapsed: Duration, lost: bool) -> Seen {
         // Sent together, they arrive far from each other: a path that only became longer would not do that.
         let narrow = self.width.newest_bps(now).filter(|bps| *bps < self.target * NARROWED);
         let is_draining = matches!(self.mode, Mode::Draining(_));
@@ -388,7 +394,11 @@ impl Controller {
         };
         let got_through = self.delivery.bps(span).unwrap_or(self.target);
         let got_through = if is_sudden { narrow.map_or(got_through, |bps| bps.min(got_through)) } else { got_through };
-        Seen { now, elapsed, lost, queue_ms, threshold_ms, is_sudden, narrow, got_through }
+        if (queue_ms - self.still.1).abs() > STILL_MS {
+            self.still = (now, queue_ms);
+        }
+        let still = now.saturating_duration_since(self.still.0);
+        Seen { now, elapsed, lost, queue_ms, threshold_ms, is_sudden, narrow, got_through, still }
     }
 
     /// While somebody else fills the queue, losses decide.
@@ -396,6 +406,8 @@ impl Controller {
         let now = seen.now;
         if !seen.is_queue() {
             self.mode = Mode::Climbing { since: now };
+        } else if seen.still > OTHERS_STILL_AFTER && now.saturating_duration_since(since) > OTHERS_STILL_AFTER {
+            self.found_path(seen);
         } else if !seen.lost || self.losses.excess() <= 0.005 {
             self.raise(now, OTHERS_SLOPE_BPS, seen.elapsed);
         } else if now.saturating_duration_since(reacted) > self.loop_time + Duration::from_millis(400) {

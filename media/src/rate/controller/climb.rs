@@ -18,6 +18,8 @@ const STEEPER: f32 = 1.25;
 const NARROW_STEEPER: f32 = 0.7;
 /// Where the queue is longer than this part of what is taken for one, one seems to begin.
 const CAUTION: f32 = 0.6;
+/// Unless it stays as long as it is, though ever more is sent. On a narrow path there is little more to send.
+const CAUTION_FOR: Duration = Duration::from_secs(2);
 /// Less than this part of what is taken for a queue is none.
 const NO_QUEUE: f32 = 0.4;
 /// Never by more than this part a second, which is also how it starts.
@@ -43,6 +45,9 @@ impl Controller {
 
     fn climb_by(&mut self, seen: &Seen, slope_bps: f32) {
         let near_a_queue = seen.queue_ms > seen.threshold_ms * CAUTION;
+        if near_a_queue && seen.still > CAUTION_FOR && self.target > NARROW_BPS {
+            self.found_path(seen);
+        }
         let slope_bps = if near_a_queue { self.target * CAUTIOUS_SLOPE } else { slope_bps };
         self.raise(seen.now, slope_bps, seen.elapsed);
     }

@@ -26,7 +26,8 @@ const GONE: f32 = 0.8;
 const DRAIN_MS: f32 = 400.0;
 /// A queue that has the same length for so long, whatever is sent, is none: the path has become longer.
 const STILL_AFTER: Duration = Duration::from_millis(900);
-const STILL_MS: f32 = 8.0;
+/// And where as little is sent as may be, after this.
+const LEAST_AFTER: Duration = Duration::from_secs(4);
 /// A queue that survives a back-off for this long is somebody else's.
 const OTHERS_AFTER: Duration = Duration::from_millis(1_500);
 /// Thinner links are filled by ourselves.
@@ -93,27 +94,16 @@ impl Controller {
 
     pub(super) fn go_on_draining(&mut self, seen: &Seen, drain: Drain) {
         let Seen { now, queue_ms, threshold_ms, got_through, .. } = *seen;
-        let Drain { since, first, .. } = drain;
-        let age = now.saturating_duration_since(since);
-        if (queue_ms - self.still.1).abs() > STILL_MS {
-            self.still = (now, queue_ms);
-        }
+        let first = drain.first;
         if queue_ms < threshold_ms * GONE {
             self.target = self.target.max(drain.afterwards()).clamp(MIN_BPS, self.max);
             // What overflowed is no path without a queue.
             self.losses.accept();
             self.mode = Mode::Climbing { since: now };
-        } else if now.saturating_duration_since(self.still.0) > STILL_AFTER
-            && age > STILL_AFTER
-            // A queue that we keep full by ourselves overflows.
-            && self.losses.recent() < 0.03
-            && (got_through < first * 0.75 || self.target <= MIN_BPS && self.losses.recent() < 0.01)
-        {
-            tracing::debug!(ms = queue_ms, "what was taken for a queue is the path");
-            self.delays.rebase();
+        } else if self.stands_still(seen, drain) {
             self.target = self.target.max(first * BACK_OFF);
-            self.mode = Mode::Climbing { since: now };
-        } else if age > OTHERS_AFTER
+            self.found_path(seen);
+        } else if now.saturating_duration_since(drain.since) > OTHERS_AFTER
             && queue_ms > drain.queue_ms * 0.5
             && got_through < first * 0.75
             && first > OTHERS_MIN_BPS
@@ -129,5 +119,23 @@ impl Controller {
             let got_through = if is_much { got_through.min(drain.got_through) } else { drain.got_through };
             self.drain(seen, Drain { got_through, ..drain });
         }
+    }
+
+    /// The queue has the same length whatever is sent.
+    fn stands_still(&self, seen: &Seen, drain: Drain) -> bool {
+        let still = seen.still.min(seen.now.saturating_duration_since(drain.since));
+        // On a path that loses packets anyway, those are not lost to a queue.
+        let lost = if drain.first > OTHERS_MIN_BPS { self.losses.sudden() } else { self.losses.recent() };
+        let is_least = self.target <= MIN_BPS;
+        // A queue that we keep full by ourselves overflows.
+        let is_less = lost < 0.03 && seen.got_through < drain.first * 0.75 || lost < 0.01 && is_least;
+        still > STILL_AFTER && is_less || still > LEAST_AFTER && is_least
+    }
+
+    /// What was taken for a queue is the path.
+    pub(super) fn found_path(&mut self, seen: &Seen) {
+        tracing::debug!(ms = seen.queue_ms, "what was taken for a queue is the path");
+        self.delays.rebase();
+        self.mode = Mode::Climbing { since: seen.now };
     }
 }

@@ -154,6 +154,31 @@ fn a_path_that_becomes_longer_is_no_queue() {
     }
 }
 
+#[test]
+fn a_path_that_becomes_longer_and_loses_is_no_queue() {
+    for (at, loss) in [(1, 0.05), (1, 0.1), (1, 0.2), (10, 0.05), (10, 0.1), (10, 0.2)] {
+        for detour in [25, 60, 150] {
+            for link in seeds(&Link { detour: (at * SECOND, detour * MS), loss, ..Link::of(WIDE) }) {
+                let log = alone(link, 20);
+                let target = log.target(0, (at + 9) * SECOND);
+                assert!(target > 1e6, "{loss}, {detour} ms more at {at} s: {target}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_capped_link_that_loses_has_no_queue_either() {
+    for (bps, loss) in [(1e6, 0.05), (1e6, 0.1), (1e6, 0.2), (300e3, 0.05), (300e3, 0.1), (300e3, 0.2)] {
+        for link in seeds(&Link { loss, ..Link::of(bps) }) {
+            let log = alone(link, 60);
+            let (from, to) = (5 * SECOND, 60 * SECOND);
+            assert!(log.bps(0, from, to) > 0.5 * bps, "{bps}, {loss}: {}", log.bps(0, from, to));
+            assert!(log.queue_ms(from, to, 0.95) < 80.0, "{bps}, {loss}: {}", log.queue_ms(from, to, 0.95));
+        }
+    }
+}
+
 /// A detour and a queue that begin at one instant look alike until the rate has fallen far enough to tell one from the
 /// other. A little of the queue may be taken for the path then: the goal of 100 ms (9 packets in 10) is met within 20 %.
 #[test]
