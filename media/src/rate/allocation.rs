@@ -22,10 +22,13 @@ const VOICE_IN_MANY: Bitrate = Bitrate::from_bps(48_000);
 const PLENTY: Bitrate = Bitrate::from_bps(250_000);
 const PLENTY_NO_MORE: Bitrate = Bitrate::from_bps(180_000);
 /// On thin paths the headers of so many would cost as much as the voice: there are fewer from the first total down, until
-/// there is as much as the second again.
+/// there is as much as the second again. Where copies have to fit in, that is sooner.
 const FEW_PACKETS: u32 = 25;
-const THIN: Bitrate = Bitrate::from_bps(115_000);
-const THIN_NO_MORE: Bitrate = Bitrate::from_bps(150_000);
+const THIN: [Bitrate; 2] = [Bitrate::from_bps(54_000), Bitrate::from_bps(62_000)];
+const THIN_AND_LOSSY: [Bitrate; 2] = [Bitrate::from_bps(115_000), Bitrate::from_bps(150_000)];
+/// There the best voice takes no more than this part: what else goes over the path comes in bursts, and the fuller the path
+/// is, the later the voice behind them.
+const BEST_SHARE: f32 = 0.8;
 /// Reports and requests of ours take this part.
 const REPORTS: f32 = 0.04;
 /// A picture with less than this is paused; it goes on when it can have as much as the second.
@@ -86,7 +89,8 @@ impl Allocation {
         let has_copies = self.voice > VOICE[0] && self.voice_packets != MANY_PACKETS;
         let is_lossy = loss > if has_copies { LOSSY_NO_MORE } else { LOSSY };
         let is_alone = !demand.with_picture && !demand.with_screen;
-        let voice_packets = if total < if self.voice_packets == FEW_PACKETS { THIN_NO_MORE } else { THIN } {
+        let [thin, thin_no_more] = if is_lossy { THIN_AND_LOSSY } else { THIN };
+        let voice_packets = if total < if self.voice_packets == FEW_PACKETS { thin_no_more } else { thin } {
             FEW_PACKETS
         } else if is_alone
             && !is_lossy
@@ -100,6 +104,8 @@ impl Allocation {
         let headers = HEADERS * 8 * voice_packets;
         let fits = |voice: &Bitrate| {
             let needed = Bitrate::from_bps(voice.as_bps() + headers);
+            let is_tight = voice_packets == FEW_PACKETS && *voice == VOICE[0];
+            let needed = if is_tight { needed.scaled(1.0 / BEST_SHARE) } else { needed };
             total >= if *voice > self.voice { needed.scaled(HYSTERESIS) } else { needed }
         };
         let alone = VOICE.into_iter().find(fits).unwrap_or(VOICE[VOICE.len() - 1]);
@@ -163,8 +169,8 @@ mod tests {
 
     #[test]
     fn the_voice_comes_first_and_the_picture_yields() {
-        let voices = [3_000, 300, 100, 64, 48, 40, 30, 0].map(|kbps| of(kbps, CAMERA).voice.as_bps() / 1_000);
-        assert_eq!(voices, [32, 32, 32, 32, 32, 24, 16, 16]);
+        let voices = [3_000, 300, 100, 64, 52, 48, 40, 30, 0].map(|kbps| of(kbps, CAMERA).voice.as_bps() / 1_000);
+        assert_eq!(voices, [32, 32, 32, 32, 24, 24, 24, 16, 16]);
         assert!(of(3_000, CAMERA).picture.is_some_and(|picture| picture.as_bps() > 2_500_000));
         assert!(of(100, CAMERA).picture.is_some());
         assert_eq!(of(64, CAMERA).picture, None);
@@ -226,7 +232,7 @@ mod tests {
     fn a_voice_without_pictures_hurries_where_nothing_is_lost_and_bits_are_plenty() {
         let alone = Demand { with_picture: false, ..CAMERA };
         let packets = |kbps, demand| of(kbps, demand).voice_packets;
-        assert_eq!([3_000, 200, 100].map(|kbps| packets(kbps, alone)), [100, 50, 25]);
+        assert_eq!([3_000, 200, 80, 50].map(|kbps| packets(kbps, alone)), [100, 50, 50, 25]);
         assert_eq!((packets(3_000, Demand { loss: 0.05, ..alone }), packets(3_000, CAMERA)), (50, 50));
         let hurried = of(300, alone);
         assert_eq!(hurried.divide(Bitrate::from_bps(200_000), alone).voice_packets, 100);
@@ -235,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_total_that_wavers_changes_nothing_back_and_forth() {
-        for around in [80, 115, 130] {
+        for around in [70, 80, 115, 130] {
             let mut parts = of(around, CAMERA);
             let mut changes = 0;
             for off in [-4, 4, -5, 5, -6, 4, -4].repeat(5) {

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use super::Outcome;
 
 /// A path that carries less than this has little room beside the voice. What was too much for it stays too much for a
-/// while, which doubles each time it is tried and found so.
+/// while, which doubles each time it is tried and found so; packets that left together and arrive as far apart as before
+/// say it without being tried.
 pub(super) const THIN_BPS: f32 = 160_000.0;
 const FIRST_PATIENCE: Duration = Duration::from_secs(16);
 const LONGEST_PATIENCE: Duration = Duration::from_secs(64);
@@ -127,6 +128,9 @@ impl Wall {
         }
         let width = self.seen[0].min(self.seen[1]);
         if width <= self.bps * WIDER {
+            if width > self.bps * (1.0 - SAME) {
+                self.patience = LONGEST_PATIENCE;
+            }
             return Some(self);
         }
         tracing::debug!(bps = width as u32, "the path is wider than thought");

@@ -92,6 +92,17 @@ fn on_a_thin_link_the_voice_does_not_wait() {
 }
 
 #[test]
+fn what_is_too_much_for_a_thin_link_is_not_tried_while_it_is_seen_to_be_as_thin() {
+    for bps in [100e3, 64e3] {
+        for link in seeds(&Link::of(bps)) {
+            let log = alone(link, 60);
+            let queue_ms = log.queue_ms(10 * SECOND, 60 * SECOND, 0.99);
+            assert!(queue_ms < 70.0, "{bps}: {queue_ms}");
+        }
+    }
+}
+
+#[test]
 fn a_link_that_shrinks_and_grows_is_followed() {
     let link = Link { capacity: vec![(0, 3e6), (15 * SECOND, 0.5e6), (35 * SECOND, 3e6)], ..Link::of(3e6) };
     for link in seeds(&link) {
