@@ -78,6 +78,11 @@ pub(crate) fn all() -> Vec<Link> {
             seconds: 72,
             beside: Beside::Nothing,
         },
+        Link {
+            name: "detour",
+            steps: vec![(0, losing(5.0)), (22, Impairment { delay_ms: 85, ..losing(5.0) })],
+            ..steady("", true, far)
+        },
         Link { seconds: SETTLING_S + 48, beside: Beside::Call, ..steady("beside-call", true, narrow(3000)) },
         Link { seconds: SETTLING_S + 48, beside: Beside::Download, ..steady("beside-tcp", true, narrow(3000)) },
         steady("jitter", true, nervous),

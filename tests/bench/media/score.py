@@ -318,6 +318,8 @@ def main():
     for folder, directions in zip(folders, results):
         link, system, _ = folder.name.rsplit("-", 2)
         scores.setdefault((link, system), []).extend(directions)
+    links = list(dict.fromkeys(link for link, _ in scores))
+    scores = dict(sorted(scores.items(), key=lambda scored: links.index(scored[0][0])))
     text = table(scores)
     print(text)
     if options.markdown:
