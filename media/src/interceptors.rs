@@ -10,6 +10,7 @@ pub(crate) mod congestion;
 pub(crate) mod deliver;
 #[cfg(test)]
 mod fuzz;
+pub(crate) mod gather;
 #[cfg(test)]
 mod lossy;
 pub(crate) mod nack;

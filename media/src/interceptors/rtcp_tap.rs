@@ -113,8 +113,7 @@ impl TapRtcp {
         } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
             // Video has more packets to measure with.
             let of = |kind| report.reports.iter().find(|report| self.remote.get(&report.ssrc) == Some(&kind));
-            let has_video = self.remote.values().any(|&kind| kind == Kind::Video);
-            if let Some(report) = of(if has_video { Kind::Video } else { Kind::Audio }) {
+            if let Some(report) = of(Kind::Video).or_else(|| of(Kind::Audio)) {
                 self.meter.receive_loss.store(u32::from(report.fraction_lost), Ordering::Relaxed);
             }
         }

@@ -23,6 +23,7 @@ use crate::{
         arrivals::ReportArrivals,
         congestion::{Congestion, TRANSPORT_CC},
         deliver::{ABS_CAPTURE_TIME, Deliver},
+        gather::GatherReports,
         nack::RequestLost,
         protect::{self, Protect},
         recover::Recover,
@@ -195,6 +196,7 @@ pub(super) fn interceptors(
     Registry::new()
         .with(Slot::Pacer, Queued::new(congestion))
         .with(Slot::from(4_500), Queued::new(tap))
+        .with(Slot::from(4_600), Queued::new(GatherReports::default()))
         .with(Slot::FecEncoder, Queued::new(Protect::new(Arc::clone(&meter))))
         .with(Slot::from(6_000), Queued::new(ReportArrivals::new(rand::random())))
         .with(Slot::from(6_100), report_received)
