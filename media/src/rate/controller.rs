@@ -12,7 +12,8 @@
 //! says less, and the queue decides.
 //!
 //! Someone else may keep the queue full (a download: TCP fills every buffer). Then backing off empties nothing, and
-//! going on would be starving: the rate follows losses instead, as the other's does, until the queue is seen empty.
+//! going on would be starving: the rate follows losses instead, as the other's does, until the queue is seen empty, or
+//! has had the same length for so long that it is the path's own delay.
 //!
 //! In the tradition of RFC 8298 (SCReAM), RFC 6817 (LEDBAT) and draft-ietf-rmcat-gcc.
 
