@@ -66,10 +66,8 @@ impl<T> Reports<T> {
 impl GatherReports {
     /// Keeps it, if it is nothing but reports.
     fn keep(&mut self, packets: &[Box<dyn rtcp::Packet>]) -> bool {
-        let is_report = |packet: &Box<dyn rtcp::Packet>| {
-            packet.as_any().is::<SenderReport>() || packet.as_any().is::<ReceiverReport>()
-        };
-        if packets.is_empty() || !packets.iter().all(is_report) {
+        let mut kinds = packets.iter().map(|packet| packet.as_any());
+        if packets.is_empty() || !kinds.all(|packet| packet.is::<SenderReport>() || packet.is::<ReceiverReport>()) {
             return false;
         }
         for packet in packets {
