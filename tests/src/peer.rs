@@ -134,6 +134,7 @@ impl Starting {
             .args(["--speaker", &self.speaker, "--data-dir"])
             .arg(&data_dir)
             .args(self.arguments)
+            .env("HOME", temporary.path())
             .env("PULSE_SERVER", "unix:/nonexistent")
             .env("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent")
             .env("NO_COLOR", "1")

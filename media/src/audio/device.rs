@@ -4,6 +4,8 @@
 //! does: it gets its end of a ring when a stream is up, and makes do with silence until then. A chosen device that is
 //! unplugged is represented by the system's default one until it is back.
 
+#[cfg(target_os = "linux")]
+mod cookie;
 mod find;
 mod opening;
 mod outage;

@@ -6,6 +6,8 @@ use cpal::{
 };
 
 use super::Direction;
+#[cfg(target_os = "linux")]
+use super::cookie;
 use crate::{
     Problem,
     audio::{Failure, SAMPLE_RATE},
@@ -16,19 +18,31 @@ use crate::{
 pub(crate) fn host() -> Result<Host, Failure> {
     #[cfg(target_os = "linux")]
     {
-        if cpal::available_hosts().contains(&HostId::PulseAudio)
-            && let Ok(host) = cpal::host_from_id(HostId::PulseAudio)
-        {
-            return Ok(host);
-        }
+        let refusal = match sound_server() {
+            Ok(host) => return Ok(host),
+            Err(refusal) => refusal,
+        };
         let cards = std::fs::read_to_string("/proc/asound/cards").unwrap_or_default();
         if !cards.lines().any(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit())) {
-            return Err(Failure::new(Problem::Missing, "no sound server runs, and there is no sound card"));
+            return Err(Failure::new(Problem::Missing, format!("{refusal}, and there is no sound card")));
         }
         cpal::host_from_id(HostId::Alsa).map_err(Failure::from)
     }
     #[cfg(not(target_os = "linux"))]
     Ok(cpal::default_host())
+}
+
+/// PulseAudio, or PipeWire in its place. Otherwise why not, in words.
+#[cfg(target_os = "linux")]
+fn sound_server() -> Result<Host, String> {
+    if !cpal::available_hosts().contains(&HostId::PulseAudio) {
+        return Err("no sound server runs".into());
+    }
+    let without_cookie = cookie::make_sure().err();
+    cpal::host_from_id(HostId::PulseAudio).map_err(|refusal| match without_cookie {
+        Some(error) => format!("the sound server lets nobody in without a cookie, which can't be written ({error})"),
+        None => format!("the sound server does not answer ({refusal})"),
+    })
 }
 
 /// Whether this system moves a stream to another device without a word, when the default changes or the chosen device
