@@ -30,8 +30,8 @@ const MOST: Bitrate = Bitrate::from_bps(2_700_000);
 const OPEN_BPS: f64 = 100e6;
 /// Ethernet.
 const BELOW_IP: u32 = 14;
-/// A pair of packets measures a thin path once in so long.
-const PROBE_MS: u64 = 1_000;
+/// A pair of packets measures a thin path once in so many samples.
+const PAIR_EVERY: usize = 48_000;
 /// Frames are left out while so much waits.
 const MAX_BACKLOG: Duration = Duration::from_millis(90);
 /// Receiver reports come every so often.
@@ -85,8 +85,6 @@ struct Sender {
     planner: Planner,
     /// When the link has sent all that is in its queue, milliseconds.
     free_at: f64,
-    held: Option<(Packet, u32)>,
-    probed: u64,
     /// What arrived and was not reported.
     arrived: VecDeque<(u16, f64)>,
     next_expected: u16,
@@ -102,7 +100,7 @@ pub fn run(sound: &[f32], link: Link, start: Instant) -> Result<Call, OpusError>
     let mut sender = Sender::new(link, start);
     let mut encoder = Encoder::new()?;
     let mut packer = red::Packer::default();
-    let (mut from, mut sequence, mut plan) = (0, 0_u16, None);
+    let (mut from, mut pair_at, mut sequence, mut plan) = (0, 0, 0_u16, None);
     let (mut next_frame, mut was_on) = (0.0, false);
     let (mut report_at, mut rtcp_at) = (50, REPORT_MS);
     for ms in 0..(sound.len() / 48) as u64 {
@@ -117,13 +115,18 @@ pub fn run(sound: &[f32], link: Link, start: Instant) -> Result<Call, OpusError>
             plan = Some(wanted);
             encoder.configure(wanted.bitrate.as_bps(), wanted.fec_percent)?;
         }
-        let Plan { samples, copies, .. } = wanted;
+        let Plan { samples, copies, pairs, .. } = wanted;
         if ms as usize * 48 >= from + samples {
-            let payload = encoder.encode(&sound[from..from + samples])?;
-            let payload = packer.pack(from as u32, payload, 111, copies);
-            sender.call.voice_bytes += payload.len();
-            sender.voice(ms, Packet::Voice { sequence, timestamp: from as u32, payload });
-            sequence = sequence.wrapping_add(1);
+            let is_pair = pairs && from >= pair_at;
+            pair_at = if is_pair { from + PAIR_EVERY } else { pair_at };
+            let packet = if is_pair { samples / 2 } else { samples };
+            for from in (from..from + samples).step_by(packet) {
+                let payload = encoder.encode(&sound[from..from + packet])?;
+                let payload = packer.pack(from as u32, payload, 111, copies);
+                sender.call.voice_bytes += payload.len();
+                sender.voice(ms, Packet::Voice { sequence, timestamp: from as u32, payload });
+                sequence = sequence.wrapping_add(1);
+            }
             from += samples;
         }
         if link.with_picture && ms as f64 >= next_frame {
@@ -151,7 +154,7 @@ impl Sender {
     fn new(link: Link, start: Instant) -> Self {
         let mut planner = Planner::new();
         let allocation = Allocation::full(START);
-        planner.set_budget(VoiceBudget { bitrate: allocation.voice, packets: allocation.voice_packets });
+        planner.set_budget(VoiceBudget { bitrate: allocation.voice, packets: allocation.voice_packets, pairs: false });
         Self {
             link,
             start,
@@ -166,8 +169,6 @@ impl Sender {
             allocation,
             planner,
             free_at: 0.0,
-            held: None,
-            probed: 0,
             arrived: VecDeque::new(),
             next_expected: 0,
             reports: VecDeque::new(),
@@ -224,13 +225,6 @@ impl Sender {
         let bytes = payload.len() as u32 + HEADERS;
         let now = self.at(ms as f64);
         let Some((packet, bytes)) = self.pacer.push(now, Class::Voice, (packet, bytes), bytes) else { return };
-        if let Some((held, of)) = self.held.take() {
-            self.leave(ms, held, of);
-        } else if self.controller.wants_pairs() && self.pacer.is_empty() && ms >= self.probed + PROBE_MS {
-            self.probed = ms;
-            self.held = Some((packet, bytes));
-            return;
-        }
         self.leave(ms, packet, bytes);
     }
 
@@ -311,7 +305,8 @@ impl Sender {
         let demand = Demand { with_picture: self.link.with_picture, with_screen: false, loss, repair: loss };
         self.allocation = self.allocation.divide(target, demand);
         let Allocation { voice, voice_packets, .. } = self.allocation;
-        self.planner.set_budget(VoiceBudget { bitrate: voice, packets: voice_packets });
+        let pairs = self.controller.wants_pairs();
+        self.planner.set_budget(VoiceBudget { bitrate: voice, packets: voice_packets, pairs });
     }
 
     /// A receiver report: how much of the voice was lost.

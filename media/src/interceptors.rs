@@ -6,6 +6,7 @@
 //! connection's own task: they never block and never wait.
 
 pub(crate) mod arrivals;
+mod behind_voice;
 pub(crate) mod congestion;
 pub(crate) mod deliver;
 #[cfg(test)]

@@ -72,4 +72,6 @@ pub struct Network {
     pub queue_ms: f32,
     /// The path is the limit, not what there is to send.
     pub is_limited: bool,
+    /// Two packets that leave together, once a second, would tell whether it still is so narrow.
+    pub wants_pairs: bool,
 }

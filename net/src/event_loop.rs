@@ -400,7 +400,8 @@ impl EventLoop {
         let profile = self.wishes.profile.borrow_and_update().clone();
         self.seq += 1;
         let announcement = Announcement::new(&profile, self.session, self.seq, unix_time_ms());
-        if self.carded != profile {
+        let is_news = self.carded != profile;
+        if is_news {
             match Card::sign(&self.keypair, &announcement) {
                 Ok(card) => self.swarm.behaviour_mut().directory.set_card(card),
                 Err(error) => tracing::warn!(%error, "a card can't be signed"),
@@ -416,7 +417,7 @@ impl EventLoop {
         {
             tracing::debug!(%error, "an announcement was not published");
         }
-        behaviour.heartbeat.say(announcement);
+        behaviour.heartbeat.greet_with(announcement, is_news);
     }
 
     fn dial(&mut self, address: Multiaddr) {

@@ -93,10 +93,12 @@ impl Behaviour {
         }
     }
 
-    /// Tells everyone who we are now.
-    pub(crate) fn say(&mut self, hello: Announcement) {
-        self.hello = Some(hello.clone());
-        self.tell_all(|pace| pace == Pace::Near, || Command::Say(hello.clone()));
+    /// Who we are now: for new connections and, if it is news, for all who are connected.
+    pub(crate) fn greet_with(&mut self, hello: Announcement, is_news: bool) {
+        if is_news {
+            self.tell_all(|pace| pace == Pace::Near, || Command::Say(hello.clone()));
+        }
+        self.hello = Some(hello);
     }
 
     /// Tells everyone that this process ends.

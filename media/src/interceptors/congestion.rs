@@ -17,7 +17,7 @@ use rtc::{
 };
 use tokio::sync::mpsc;
 
-use super::{Kind, Meter, Stage, retransmission::Retransmissions, rtcp_tap::Feedback};
+use super::{Kind, Meter, Stage, behind_voice::BehindVoice, retransmission::Retransmissions, rtcp_tap::Feedback};
 use crate::{
     rate::{Arrival, BETWEEN_COPIES, Bitrate, Class, Controller, History, Outcome, Pacer, copies, pace, repair_ratio},
     rtp::Network,
@@ -30,11 +30,9 @@ pub(crate) const TRANSPORT_CC: &str = "http://www.ietf.org/id/draft-holmer-rmcat
 const START: Bitrate = Bitrate::from_bps(1_500_000);
 /// SRTP's tag, UDP and IPv4.
 const BELOW_RTP: u32 = 10 + 8 + 20;
-/// How often a path that is too thin for the picture is measured: two packets of the voice leave together, the first
-/// late by its interval.
-const PROBE_INTERVAL: Duration = Duration::from_secs(1);
-/// If there is a next.
-const MAX_HOLD: Duration = Duration::from_millis(40);
+/// In Hz.
+const VOICE_CLOCK: u32 = 48_000;
+const PICTURE_CLOCK: u32 = 90_000;
 /// How often it is looked whether reports fail to come.
 const CHECK_INTERVAL: Duration = Duration::from_millis(100);
 /// Packets without a report for so long are lost, as is the report.
@@ -63,9 +61,8 @@ pub(crate) struct Congestion {
     copies: VecDeque<(Instant, TaggedPacket)>,
     /// Since when too much is on the way.
     blocked_since: Option<Instant>,
-    /// A packet of the voice that waits for the next, to measure the path.
-    held: Option<TaggedPacket>,
-    probed: Option<Instant>,
+    /// Reports that wait for the voice.
+    reports: BehindVoice,
     arrivals: Vec<Arrival>,
     outcomes: Vec<Outcome>,
     /// Dropped when full: the next report comes soon.
@@ -86,8 +83,7 @@ impl Congestion {
             check_at: None,
             copies: VecDeque::new(),
             blocked_since: None,
-            held: None,
-            probed: None,
+            reports: BehindVoice::default(),
             arrivals: Vec::new(),
             outcomes: Vec::new(),
             feedback,
@@ -141,21 +137,10 @@ impl Congestion {
         blocked
     }
 
-    /// A packet of the voice: at once, unless it is to measure the path together with the next.
-    fn voice(&mut self, now: Instant, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
-        let due = self.probed.is_none_or(|at| now.saturating_duration_since(at) >= PROBE_INTERVAL);
-        let wants_pair = self.controller.as_ref().is_some_and(Controller::wants_pairs) && self.pacer.is_empty();
-        match self.held.take() {
-            Some(held) => {
-                self.leave(now, held, onward);
-                self.leave(now, packet, onward);
-            }
-            None if due && wants_pair => {
-                self.probed = Some(now);
-                self.held = Some(packet);
-            }
-            None => self.leave(now, packet, onward),
-        }
+    /// Reports go behind the voice where the path is thin.
+    fn rtcp(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
+        let is_thin = self.controller.as_ref().is_some_and(Controller::wants_pairs);
+        onward.extend(if is_thin { self.reports.keep(packet) } else { Some(packet) });
     }
 
     fn reported(&mut self, now: Instant, report: &TransportLayerCc) {
@@ -254,6 +239,7 @@ impl Congestion {
             repair: self.repair_ratio(),
             queue_ms: controller.queue_ms(),
             is_limited: controller.is_limited(),
+            wants_pairs: controller.wants_pairs(),
         };
         let _ = self.feedback.try_send(Feedback::Network(network));
     }
@@ -276,13 +262,14 @@ impl Stage for Congestion {
     fn outgoing(&mut self, packet: TaggedPacket, onward: &mut VecDeque<TaggedPacket>) {
         let now = packet.now;
         self.follow_path(now);
-        let Packet::Rtp(rtp) = &packet.message.packet else { return onward.push_back(packet) };
+        let Packet::Rtp(rtp) = &packet.message.packet else { return self.rtcp(packet, onward) };
         let class = self.classes.get(&rtp.header.ssrc).copied().unwrap_or(Class::Voice);
         if let Some(pictures) = self.pictures.get_mut(&rtp.header.ssrc) {
             pictures.keep(rtp);
         }
         if let Some(packet) = self.wait(now, class, packet) {
-            self.voice(now, packet, onward);
+            self.leave(now, packet, onward);
+            self.reports.voice_leaves(now);
         }
         self.check_at.get_or_insert(now + CHECK_INTERVAL);
         self.release(now, onward);
@@ -290,11 +277,10 @@ impl Stage for Congestion {
 
     fn timeout(&mut self, now: Instant, onward: &mut VecDeque<TaggedPacket>) {
         self.release(now, onward);
+        let clock = |ssrc| if self.classes.contains_key(&ssrc) { PICTURE_CLOCK } else { VOICE_CLOCK };
+        onward.extend(self.reports.release(now, clock));
         if self.check_at.is_some_and(|at| at <= now) {
             self.check_at = Some(now + CHECK_INTERVAL);
-            if let Some(held) = self.held.take_if(|held| now.saturating_duration_since(held.now) > MAX_HOLD) {
-                self.leave(now, held, onward);
-            }
             if let Some(controller) = &mut self.controller {
                 let before = controller.target();
                 controller.handle_timeout(now, self.history.waiting_since(controller.last_report()));
@@ -312,7 +298,7 @@ impl Stage for Congestion {
     fn deadline(&self) -> Option<Instant> {
         let release = if self.blocked_since.is_some() { None } else { self.pacer.deadline() };
         let copies = self.copies.front().map(|(due, _)| *due);
-        release.into_iter().chain(copies).chain(self.check_at).min()
+        release.into_iter().chain(copies).chain(self.reports.deadline()).chain(self.check_at).min()
     }
 
     fn bind_local(&mut self, stream: &StreamInfo) {

@@ -80,6 +80,9 @@ pub(crate) struct VoiceBudget {
     pub(crate) bitrate: Bitrate,
     /// In so many packets a second: with fewer than 50, each holds 40 ms; with 100, 10 ms while nothing is lost.
     pub(crate) packets: u32,
+    /// Once a second a packet leaves in two halves, both at the same moment: how far they arrive from each other is the
+    /// width of the path, and the voice is no later for it.
+    pub(crate) pairs: bool,
 }
 
 /// What the owner wants. The newest counts.

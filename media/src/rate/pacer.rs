@@ -149,11 +149,6 @@ impl<P> Pacer<P> {
         (self.bytes, self.all_bytes) = (0, 0);
     }
 
-    /// Nothing waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.repairs.is_empty() && self.pictures.is_empty() && self.screens.is_empty()
-    }
-
     /// How long what waits will take, a screen's pictures apart.
     pub(crate) fn delay(&self) -> Duration {
         duration(self.bytes as u64, self.rate)

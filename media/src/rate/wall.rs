@@ -16,7 +16,7 @@ const WIDER: f32 = 1.7;
 const OURS: f32 = 0.8;
 /// Packets that left within this time left together; the second is at least so large.
 const PAIR_GAP: Duration = Duration::from_micros(600);
-const MIN_PAIR_BYTES: u32 = 100;
+const MIN_PAIR_BYTES: u32 = 80;
 /// This part of it is not.
 const BELOW: f32 = 0.93;
 /// What differs by less than this part is the same wall.

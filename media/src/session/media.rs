@@ -371,7 +371,11 @@ impl Media {
             packet_size: packet_size(available),
         });
         if let Some(voice) = &self.voice {
-            voice.set_budget(VoiceBudget { bitrate: self.allocation.voice, packets: self.allocation.voice_packets });
+            voice.set_budget(VoiceBudget {
+                bitrate: self.allocation.voice,
+                packets: self.allocation.voice_packets,
+                pairs: network.wants_pairs,
+            });
         }
     }
 

@@ -212,8 +212,8 @@ fn microphone_to_packet() -> Step {
         for _ in 0..2 {
             let piece = with_echo(&mut microphone, &mut reference);
             let at = start + microphone.pieces as u32 * Duration::from_millis(10);
-            let packet = sender.take(&piece, Captured { at, skipped: 0 }, false).expect("whole packets of sound");
-            if let Some(packet) = packet {
+            let packets = sender.take(&piece, Captured { at, skipped: 0 }, false).expect("whole packets of sound");
+            for packet in packets.into_iter().flatten() {
                 packer.pack(packet.timestamp, packet.payload, 111, 2);
             }
         }

@@ -8,7 +8,7 @@ use super::VoiceBudget;
 use crate::{codec::opus::PACKET, rate::Bitrate, rtp::PathReport};
 
 /// What a voice may take, copies included, until somebody says otherwise.
-const DEFAULT_BUDGET: VoiceBudget = VoiceBudget { bitrate: Bitrate::from_bps(160_000), packets: 50 };
+const DEFAULT_BUDGET: VoiceBudget = VoiceBudget { bitrate: Bitrate::from_bps(160_000), packets: 50, pairs: false };
 
 /// More is not heard in speech; in packets of 10 ms, not more than this.
 const FINEST_BPS: u32 = 40_000;
@@ -53,6 +53,8 @@ pub(crate) struct Plan {
     pub(crate) copies: u8,
     /// Samples in a packet.
     pub(crate) samples: usize,
+    /// A packet leaves in two halves now and then.
+    pub(crate) pairs: bool,
 }
 
 /// Follows reports and the budget.
@@ -97,6 +99,7 @@ impl Planner {
 
     pub(crate) fn plan(&self) -> Plan {
         let budget = self.budget.bitrate.as_bps();
+        let VoiceBudget { pairs, .. } = self.budget;
         let loss_percent = self.loss_percent();
         if loss_percent < COPIES_FROM_PERCENT {
             let samples = match self.budget.packets {
@@ -105,7 +108,7 @@ impl Planner {
                 100.. => SHORT_PACKET,
             };
             let finest = if samples == SHORT_PACKET { FINEST_SHORT_BPS } else { FINEST_BPS };
-            return Plan { bitrate: fit(budget, finest), fec_percent: 0, copies: 0, samples };
+            return Plan { bitrate: fit(budget, finest), fec_percent: 0, copies: 0, samples, pairs };
         }
         let samples = if self.is_thin() { LONG_PACKET } else { PACKET };
         let worth = if loss_percent < MORE_COPIES_FROM_PERCENT { 2 } else { 3 };
@@ -121,6 +124,7 @@ impl Planner {
             fec_percent: fec_percent as u8,
             copies: copies as u8,
             samples,
+            pairs,
         }
     }
 }
@@ -136,9 +140,9 @@ mod tests {
 
     fn plan(budget_kbps: u32, losses: &[f32]) -> (u32, u8, u8) {
         let mut planner = Planner::new();
-        planner.set_budget(VoiceBudget { bitrate: Bitrate::from_bps(budget_kbps * 1_000), packets: 50 });
+        planner.set_budget(VoiceBudget { bitrate: Bitrate::from_bps(budget_kbps * 1_000), packets: 50, pairs: false });
         losses.iter().for_each(|&loss| planner.report(PathReport { loss, ..PathReport::default() }));
-        let Plan { bitrate, fec_percent, copies, samples: _ } = planner.plan();
+        let Plan { bitrate, fec_percent, copies, .. } = planner.plan();
         (bitrate.as_bps() / 1_000, fec_percent, copies)
     }
 
@@ -163,7 +167,7 @@ mod tests {
     #[test]
     fn on_a_thin_path_one_overflow_makes_no_coarse_voice_and_lasting_loss_does() {
         let mut planner = Planner::new();
-        planner.set_budget(VoiceBudget { bitrate: Bitrate::from_bps(32_000), packets: 25 });
+        planner.set_budget(VoiceBudget { bitrate: Bitrate::from_bps(32_000), packets: 25, pairs: false });
         let mut after = |losses: &[f32]| {
             losses.iter().for_each(|&loss| planner.report(PathReport { loss, ..PathReport::default() }));
             let plan = planner.plan();

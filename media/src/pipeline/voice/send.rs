@@ -1,6 +1,9 @@
 //! Microphone to packets.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    ops::Range,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
 
 use tokio::sync::mpsc::Sender;
 
@@ -73,11 +76,11 @@ pub(super) fn run(
         if let Some(budget) = budget {
             sender.set_budget(budget)?;
         }
-        if let Some(packet) = sender.take(&piece, captured, muted)?
-            && outgoing.try_send(packet).is_err()
-        {
-            // The transport is stuck or gone: sound that waits is worth nothing.
-            tracing::trace!("a voice packet was dropped");
+        for packet in sender.take(&piece, captured, muted)?.into_iter().flatten() {
+            if outgoing.try_send(packet).is_err() {
+                // The transport is stuck or gone: sound that waits is worth nothing.
+                tracing::trace!("a voice packet was dropped");
+            }
         }
     }
     Ok(())
@@ -147,6 +150,9 @@ impl CaptureClock {
     }
 }
 
+/// So much sound is between two packets that leave in halves: 1 s.
+const PAIR_EVERY: usize = 48_000;
+
 /// One packet of so many says when it was captured: the far end reckons the others'.
 const TIME_EVERY: u16 = 8;
 
@@ -165,6 +171,8 @@ pub(crate) struct VoiceSender {
     /// Samples that a packet takes now, and that are there of the next.
     length: usize,
     filled: usize,
+    /// Since a packet left in two halves.
+    samples_since_pair: usize,
     sequence: u16,
     /// Of the first sample in `packet`.
     timestamp: u32,
@@ -202,6 +210,7 @@ impl VoiceSender {
             packet: [0.0; LONG_PACKET],
             length: plan.samples,
             filled: 0,
+            samples_since_pair: 0,
             sequence,
             timestamp,
             activity: Activity::Speaking { first: true },
@@ -235,13 +244,14 @@ impl VoiceSender {
         Ok(())
     }
 
-    /// Takes 10 ms. Gives a packet for every piece, every second or every fourth, unless muted. Timestamps count captured sound, sent or not.
+    /// Takes 10 ms. Gives a packet for every piece, every second or every fourth, unless muted; one that would leave as a
+    /// whole leaves in two halves now and then. Timestamps count captured sound, sent or not.
     pub(crate) fn take(
         &mut self,
         piece: &Piece,
         captured: Captured,
         muted: bool,
-    ) -> Result<Option<OutgoingPacket>, OpusError> {
+    ) -> Result<[Option<OutgoingPacket>; 2], OpusError> {
         // A cut inside a packet would put its two halves at wrong times: what is filled goes with what was skipped.
         let skipped = self.clock.piece(captured);
         if skipped > 0 {
@@ -259,12 +269,37 @@ impl VoiceSender {
         self.packet[self.filled..self.filled + PIECE].copy_from_slice(&piece);
         self.filled += PIECE;
         if self.filled < self.length {
-            return Ok(None);
+            return Ok([None, None]);
         }
         self.filled = 0;
+        self.samples_since_pair += self.length;
+        if self.is_pair_due() && !muted {
+            self.samples_since_pair = 0;
+            let half = self.length / 2;
+            Ok([self.packet_of(0..half, captured.at, muted)?, self.packet_of(half..self.length, captured.at, muted)?])
+        } else {
+            Ok([self.packet_of(0..self.length, captured.at, muted)?, None])
+        }
+    }
+
+    fn is_pair_due(&self) -> bool {
+        self.plan.pairs
+            && self.length >= 2 * PIECE
+            && self.samples_since_pair >= PAIR_EVERY
+            && matches!(self.activity, Activity::Speaking { first: false })
+    }
+
+    /// The packet for this part of what is filled. `end`: when the last sample of all that is filled was captured.
+    fn packet_of(
+        &mut self,
+        part: Range<usize>,
+        end: Instant,
+        muted: bool,
+    ) -> Result<Option<OutgoingPacket>, OpusError> {
+        let before_end = self.length - part.start;
         let timestamp = self.timestamp;
-        self.timestamp = timestamp.wrapping_add(self.length as u32);
-        let packet = &mut self.packet[..self.length];
+        self.timestamp = timestamp.wrapping_add(part.len() as u32);
+        let packet = &mut self.packet[part];
         let (marker, level, payload) = match (&mut self.activity, muted) {
             (Activity::Speaking { first }, false) => {
                 let marker = std::mem::take(first);
@@ -317,7 +352,7 @@ impl VoiceSender {
             copies: self.plan.copies,
             // What is stamped is the first sample.
             captured_unix_us: (marker || sequence.is_multiple_of(TIME_EVERY))
-                .then(|| self.wall.unix_us(captured.at).saturating_sub(self.length as u64 * 1_000 / 48)),
+                .then(|| self.wall.unix_us(end).saturating_sub(before_end as u64 * 1_000 / 48)),
             level: Some(level),
         }))
     }
@@ -357,7 +392,7 @@ mod tests {
 
     fn run(sender: &mut VoiceSender, packets: usize, muted: bool) -> Vec<OutgoingPacket> {
         let tone = sine(440.0, 48_000, PIECE, 0.5).try_into().unwrap();
-        (0..2 * packets).filter_map(|_| sender.take(&tone, captured(0), muted).unwrap()).collect()
+        (0..2 * packets).flat_map(|_| sender.take(&tone, captured(0), muted).unwrap()).flatten().collect()
     }
 
     #[test]
@@ -375,7 +410,7 @@ mod tests {
     fn on_a_thin_path_packets_are_half_as_many_and_go_on_where_the_others_ended() {
         let mut sender = VoiceSender::new(0, 0, WallClock::new(), None).unwrap();
         run(&mut sender, 5, false);
-        let budget = |packets| VoiceBudget { bitrate: Bitrate::from_bps(32_000), packets };
+        let budget = |packets| VoiceBudget { bitrate: Bitrate::from_bps(32_000), packets, pairs: false };
         sender.set_budget(budget(25)).unwrap();
         let long = run(&mut sender, 10, false);
         assert_eq!(long.len(), 5);
@@ -409,13 +444,36 @@ mod tests {
     }
 
     #[test]
+    fn once_a_second_a_packet_leaves_in_two_halves_where_the_path_is_to_be_measured() {
+        let mut sender = VoiceSender::new(0, 0, WallClock::new(), None).unwrap();
+        let decoder = Decoder::new().unwrap();
+        for packets in [25, 50] {
+            let budget = VoiceBudget { bitrate: Bitrate::from_bps(24_000), packets, pairs: true };
+            sender.set_budget(budget).unwrap();
+            (0..10).for_each(|_| sender.report(PathReport::default()).unwrap());
+            let whole = 48_000 / packets as usize;
+            let sent = run(&mut sender, 150, false);
+            let halves = sent.iter().filter(|packet| decoder.duration(&packet.payload) == Some(whole / 2)).count();
+            assert!((4..=6).contains(&halves), "{halves} halves in 3 s");
+            for two in sent.windows(2) {
+                let length = decoder.duration(&two[0].payload).unwrap() as u32;
+                assert_eq!(two[1].sequence, two[0].sequence.wrapping_add(1));
+                assert_eq!(two[1].timestamp, two[0].timestamp + length);
+            }
+            assert!(sent.iter().all(|packet| packet.captured_unix_us.is_none_or(|at| at > 1_700_000_000_000_000)));
+        }
+    }
+
+    #[test]
     fn sound_that_the_microphone_lost_is_a_gap_in_time_and_not_in_numbers() {
         let mut sender = VoiceSender::new(0, 0, WallClock::new(), None).unwrap();
         let piece = [0.1; PIECE];
-        assert!(sender.take(&piece, captured(0), false).unwrap().is_none());
-        assert!(sender.take(&piece, captured(4_800), false).unwrap().is_none());
-        let packet = sender.take(&piece, captured(0), false).unwrap().unwrap();
-        assert_eq!((packet.sequence, packet.timestamp), (0, 480 + 4_800));
+        let mut take = |skipped| sender.take(&piece, captured(skipped), false).unwrap();
+        assert_eq!(take(0), [None, None]);
+        assert_eq!(take(4_800), [None, None]);
+        let [packet, none] = take(0);
+        assert_eq!(packet.map(|packet| (packet.sequence, packet.timestamp)), Some((0, 480 + 4_800)));
+        assert_eq!(none, None);
     }
 
     #[test]
