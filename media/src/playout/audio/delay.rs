@@ -24,12 +24,12 @@ const MUCH_LESS: i64 = 480;
 /// What it costs to have one packet in a hundred too late: as much as 15 ms of delay.
 const COST_PER_HUNDREDTH: i64 = 720;
 
-/// What was needed so often within a second is needed now: a queue on the way fills within moments. One that breathes fills
-/// again within seconds, and to follow each breath costs more quality than the delay is worth: it is remembered for 5 s,
-/// not as long as jitter is.
+/// What was needed so often within a second is needed now: a queue on the way fills within moments, and holds up more
+/// packets in a row than jitter does. One that breathes fills again within seconds, and to follow each breath costs more
+/// quality than the delay is worth: it is remembered for 5 s, not as long as jitter is.
 const SURGE: i64 = 48_000;
 const SURGE_HELD: i64 = 240_000;
-const SURGE_PACKETS: usize = 2;
+const SURGE_PACKETS: usize = 3;
 
 /// Less than this more (20 ms) is not worth a change of tempo.
 const FOLLOWED: i64 = 960;

@@ -167,7 +167,7 @@ fn a_growing_queue_is_followed_and_not_papered_over() {
     };
     let heard = play(ToneCodec, sent(28, false, |i| Some(queue(i))), 28, 10.0);
     let made_up_ms = heard.concealed(9..13) * 4_000.0;
-    assert!(made_up_ms < 150.0, "{made_up_ms} ms");
+    assert!(made_up_ms < 180.0, "{made_up_ms} ms");
     assert!((heard.tone(13..15) - 0.5).abs() < 0.01);
     assert!(heard.stats[27].jitter_buffer_ms < 100.0, "{} ms", heard.stats[27].jitter_buffer_ms);
 }
