@@ -18,7 +18,7 @@ use rtc::{
 /// So long behind the voice, whose packet may come in two halves.
 const BEHIND: Duration = Duration::from_millis(2);
 /// Longer than this none waits, whether a voice comes or not.
-const MAX_HOLD: Duration = Duration::from_millis(60);
+pub(super) const MAX_HOLD: Duration = Duration::from_millis(60);
 /// So many wait at most.
 const MAX_HELD: usize = 8;
 

@@ -16,7 +16,7 @@ use rtc::{
 };
 use tokio::sync::mpsc;
 
-use super::{Kind, Meter, Stage};
+use super::{Kind, Meter, Stage, behind_voice::MAX_HOLD};
 use crate::rtp::{Network, PathReport};
 
 /// Sender reports that a receiver report may still answer.
@@ -96,11 +96,12 @@ impl TapRtcp {
     }
 
     /// The time since we sent the report that this one answers, less the time that the far end kept it
-    /// (RFC 3550, section 6.4.1).
+    /// (RFC 3550, section 6.4.1). Ours may have waited after it came by here (`behind_voice`), and says so.
     fn round_trip(&self, now: Instant, report: &ReceptionReport) -> Option<Duration> {
-        let (_, sent) = self.sent_reports.iter().find(|(time, _)| *time == report.last_sender_report)?;
-        let kept = Duration::from_secs_f64(f64::from(report.delay) / 65_536.0);
-        now.checked_duration_since(*sent)?.checked_sub(kept)
+        let seconds = |units: u32| Duration::from_secs_f64(f64::from(units) / 65_536.0);
+        let waited = |(time, sent): &(u32, Instant)| (seconds(report.last_sender_report.wrapping_sub(*time)), *sent);
+        let (waited, sent) = self.sent_reports.iter().map(waited).find(|(waited, _)| *waited < 2 * MAX_HOLD)?;
+        now.checked_duration_since(sent)?.checked_sub(waited)?.checked_sub(seconds(report.delay))
     }
 
     fn sending(&mut self, now: Instant, packet: &dyn rtcp::Packet) {
@@ -207,6 +208,20 @@ mod tests {
         let Ok(Feedback::Report(Kind::Video, report)) = heard.try_recv() else { panic!("no report") };
         assert_eq!((report.loss, report.jitter_ms), (0.25, 10.0));
         assert!((report.rtt_ms - 40.0).abs() < 0.1, "{report:?}");
+    }
+
+    #[test]
+    fn a_report_that_waited_before_it_left_makes_no_round_trip_longer() {
+        let (mut tap, _heard) = tap();
+        let sent = Instant::now();
+        pass_out(&mut tap, rtcp(sent, SenderReport { ntp_time: 0x1111_2222_ffff_0000, ..SenderReport::default() }));
+        let waited = 65_536 / 32;
+        let last_sender_report = 0x2222_ffff_u32 + waited;
+        let report = ReceptionReport { ssrc: VIDEO, last_sender_report, ..ReceptionReport::default() };
+        let report = ReceiverReport { ssrc: 1, reports: vec![report], ..ReceiverReport::default() };
+        pass_in(&mut tap, rtcp(sent + Duration::from_millis(31 + 40), report));
+        let rtt = tap.meter.rtt().unwrap();
+        assert!((39..=40).contains(&rtt.as_millis()), "{rtt:?}");
     }
 
     #[test]
