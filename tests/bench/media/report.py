@@ -124,7 +124,7 @@ def draw_links(scores, path):
         axis.grid(axis="y", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=8)
-    axes[0].legend(loc="lower left", fontsize=8, frameon=False, ncols=2)
+    axes[0].legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0, fontsize=8, frameon=False, ncols=2)
     axes[-1].set_xticks(range(len(links)), links, rotation=60, ha="right", fontsize=8)
     figure.tight_layout()
     save(figure, path)
