@@ -17,7 +17,7 @@ use crate::{
     },
     pipeline::voice::{
         VoiceBudget,
-        plan::{Plan, Planner},
+        plan::{PAIR_EVERY, Plan, Planner},
     },
     rate::{Allocation, Arrival, Bitrate, Class, Controller, Demand, HEADERS, History, Pacer, pace, packet_size},
     rtp::{IncomingPacket, PathReport},
@@ -30,8 +30,6 @@ const MOST: Bitrate = Bitrate::from_bps(2_700_000);
 const OPEN_BPS: f64 = 100e6;
 /// Ethernet.
 const BELOW_IP: u32 = 14;
-/// A pair of packets measures a thin path once in so many samples.
-const PAIR_EVERY: usize = 48_000;
 /// Frames are left out while so much waits.
 const MAX_BACKLOG: Duration = Duration::from_millis(90);
 /// Receiver reports come every so often.

@@ -42,6 +42,9 @@ pub(crate) const LONG_PACKET: usize = 2 * PACKET;
 /// Samples in a packet where 10 ms of delay weigh more than headers, and nothing needs copies.
 const SHORT_PACKET: usize = PACKET / 2;
 
+/// Samples between two packets that leave in halves, where the path is to be measured: 1 s.
+pub(crate) const PAIR_EVERY: usize = 48_000;
+
 /// How a voice is coded now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {

@@ -9,7 +9,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::{
     OnEvent, Shared, VoiceBudget, Wishes, is_device,
-    plan::{LONG_PACKET, Plan, Planner},
+    plan::{LONG_PACKET, PAIR_EVERY, Plan, Planner},
 };
 use crate::{
     AudioSource, DeviceChoice, FrameLog,
@@ -149,9 +149,6 @@ impl CaptureClock {
         captured.skipped.saturating_add(lost as u32)
     }
 }
-
-/// So much sound is between two packets that leave in halves: 1 s.
-const PAIR_EVERY: usize = 48_000;
 
 /// One packet of so many says when it was captured: the far end reckons the others'.
 const TIME_EVERY: u16 = 8;
